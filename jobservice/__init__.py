@@ -1,0 +1,37 @@
+"""JobService: jobs in PostgreSQL, events over RabbitMQ, fair between tenants, nothing lost.
+
+The names below are the public Python API; they are imported on first use, so that the pure parts need no driver.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jobservice.client.service import JobInfoService as JobInfoService
+    from jobservice.domain.errors import JobAborted as JobAborted
+    from jobservice.domain.errors import JobParameterInvalid as JobParameterInvalid
+    from jobservice.domain.errors import JobParameterMissing as JobParameterMissing
+    from jobservice.domain.errors import JobServiceError as JobServiceError
+    from jobservice.domain.states import JobStatus as JobStatus
+    from jobservice.sdk.abstract_job import AbstractJob as AbstractJob
+    from jobservice.sdk.job_info import JobInfo as JobInfo
+
+_HOMES = {
+    "AbstractJob": "jobservice.sdk.abstract_job",
+    "JobInfo": "jobservice.sdk.job_info",
+    "JobInfoService": "jobservice.client.service",
+    "JobStatus": "jobservice.domain.states",
+    "JobServiceError": "jobservice.domain.errors",
+    "JobAborted": "jobservice.domain.errors",
+    "JobParameterMissing": "jobservice.domain.errors",
+    "JobParameterInvalid": "jobservice.domain.errors",
+}
+__all__ = sorted(_HOMES)
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'jobservice' has no attribute {name!r}")
+    return getattr(import_module(home), name)

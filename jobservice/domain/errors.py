@@ -1,0 +1,134 @@
+"""All errors that users of the package can meet.
+
+JobServiceError
+├── InvalidSubmission      a JobInfo that was refused; `code`, `field`, `index`
+├── UnknownJob             no such job (or another tenant's)
+├── NotLegal               the verb is not legal in the job's status; `status`
+├── UnavailableError
+│   ├── DatabaseUnavailable
+│   └── BrokerUnavailable
+├── SchemaError            schema missing, older or newer than the code
+├── ConfigurationError     a setting is wrong; names it
+├── DefinitionError        a job class is wrongly declared; names it
+├── JobError               raised inside a run
+│   ├── JobParameterMissing
+│   ├── JobParameterInvalid
+│   └── JobAborted         the job aborts itself, or found that it was stopped
+└── ServerStartError       a private server did not start
+"""
+
+from typing import Literal
+
+ErrorCode = Literal[
+    "bad_json",
+    "bad_field",
+    "unknown_field",
+    "too_large",
+    "unknown_tenant",
+    "unknown_job",
+    "not_legal",
+    "refused",
+    "unavailable",
+]
+
+
+class JobServiceError(Exception):
+    """The root: catches everything this package raises on purpose."""
+
+    code: ErrorCode = "refused"
+
+
+class InvalidSubmission(JobServiceError):
+    """A submission was refused; nothing of its batch was stored.
+
+    `field` names the offending field when one is to blame, `index` its member of the batch, from 0.
+    """
+
+    def __init__(
+        self, message: str, *, code: ErrorCode = "bad_field", field: str | None = None, index: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.field = field
+        self.index = index
+
+
+class UnknownJob(JobServiceError):
+    """There is no job with this id (for this tenant)."""
+
+    code: ErrorCode = "unknown_job"
+
+    def __init__(self, job_id: object) -> None:
+        super().__init__(f"there is no job {job_id}")
+        self.job_id = job_id
+
+
+class NotLegal(JobServiceError):
+    """The job is in a status in which this verb changes nothing."""
+
+    code: ErrorCode = "not_legal"
+
+    def __init__(self, job_id: object, verb: str, status: str, detail: str | None = None) -> None:
+        super().__init__(f"cannot {verb} job {job_id}: it is {status}" + (f" ({detail})" if detail else ""))
+        self.job_id = job_id
+        self.verb = verb
+        self.status = status
+
+
+class UnavailableError(JobServiceError):
+    """A server cannot be reached now; the same call may succeed later."""
+
+    code: ErrorCode = "unavailable"
+
+
+class DatabaseUnavailable(UnavailableError):
+    """PostgreSQL cannot be reached."""
+
+
+class BrokerUnavailable(UnavailableError):
+    """RabbitMQ cannot be reached."""
+
+
+class SchemaError(JobServiceError):
+    """The schema is missing, older or newer than this code can use; the text says which and what to do."""
+
+
+class ConfigurationError(JobServiceError):
+    """A setting is unknown or wrong; the text names it."""
+
+
+class DefinitionError(JobServiceError):
+    """A job class is declared wrongly, or two share a name; the text names them."""
+
+
+class JobError(JobServiceError):
+    """The root of what is raised inside a run."""
+
+
+class JobParameterMissing(JobError):
+    """A required parameter of `run` was not given."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"parameter {name!r} is missing")
+        self.name = name
+
+
+class JobParameterInvalid(JobError):
+    """A parameter has the wrong type, a null where none may be, or is unknown to `run`."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"parameter {name!r} is invalid: {reason}")
+        self.name = name
+        self.reason = reason
+
+
+class JobAborted(JobError):
+    """Raised by `abort()` and `raise_if_stopped()`; the job ends ABORTED with this reason."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class ServerStartError(JobServiceError):
+    """A private PostgreSQL or RabbitMQ could not be found, set up or started; the text says what to do."""

@@ -1,0 +1,43 @@
+"""A fact: one status change as the outbox keeps it. Its event is built from it and the job's card, in one place."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from jobservice.domain.states import JobStatus
+
+
+@dataclass(frozen=True, slots=True)
+class JobCard:
+    """What an event says of a job and what never changes."""
+
+    job_id: UUID
+    tenant: str
+    queue: str
+    job_class: str
+    owner: str | None = None
+    description: str | None = None
+    correlation_id: str | None = None
+    traceparent: str | None = None
+    pipeline_id: UUID | None = None
+    stage_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One status change. `sequence` counts a job's changes; the submission is 1."""
+
+    job_id: UUID
+    sequence: int
+    run: int
+    attempt: int
+    status: JobStatus
+    previous_status: JobStatus | None
+    time: datetime
+    priority: int
+    percent_completed: int
+    daemon_id: UUID | None
+    will_retry: bool = False
+    error: dict[str, Any] | None = None
+    """`{"type", "message"}` when FAILED or `will_retry`."""

@@ -1,0 +1,40 @@
+"""How a run ended: a value, never an exception."""
+
+from dataclasses import dataclass
+
+EXPIRED_MESSAGE = "Expiration date reached"
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The job returned. `result` is JSON text (None: nothing returned); `next_jobs` is a JSON array to submit."""
+
+    result: str | None = None
+    result_class: str | None = None
+    next_jobs: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The job raised, or could not be prepared."""
+
+    error_type: str
+    message: str
+    stack_trace: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Aborted:
+    """The job was stopped, or stopped itself."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HandedBack:
+    """The run ends without an end of the job: it is queued again and no attempt is spent."""
+
+    reason: str
+
+
+Outcome = Succeeded | Failed | Aborted | HandedBack
