@@ -1,0 +1,145 @@
+"""Owns AbstractJob, all that the author of a job class sees, and the narrow JobContext that the run hands in.
+
+A job never sees the database, the broker or the pool.
+"""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NoReturn, Protocol, TypeVar
+
+from structlog.typing import FilteringBoundLogger
+
+from jobservice.domain.errors import DefinitionError, JobAborted
+from jobservice.sdk.job_info import JobInfo
+from jobservice.sdk.progress import Progress
+
+
+class JobContext(Protocol):
+    """What a job may ask of its run."""
+
+    @property
+    def info(self) -> JobInfo: ...
+    @property
+    def log(self) -> FilteringBoundLogger: ...
+    @property
+    def workspace(self) -> Path | None:
+        """The private directory that was made for this run, or None where the class needs none."""
+
+    @property
+    def progress(self) -> Progress: ...
+    @property
+    def ending(self) -> str | None:
+        """Why the run is to end now, or None while it may go on."""
+
+    def add_next_jobs(self, jobs: tuple[JobInfo, ...]) -> None:
+        """Keeps what is to be submitted with this job's success."""
+
+
+class AbstractJob:
+    """A job class: subclass it and write `run`, with the job's parameters as its own, annotated.
+
+    `async def run` runs on the daemon's event loop and must not block it; a plain `def run` runs on a thread. What
+    `run` returns becomes the result; anything raised ends the job FAILED with its stack trace.
+    """
+
+    name: ClassVar[str | None] = None
+    """What a JobInfo calls this class; the class's own name when not given. Never inherited."""
+    queue: ClassVar[str | None] = None
+    """Where its jobs go when the submitter gives the class itself and names no queue."""
+    executor: ClassVar[Literal["asyncio", "thread"] | None] = None
+    """Follows from `run` when not given."""
+    timeout: ClassVar[float | None] = None
+    """Seconds that a run may take, where the JobInfo has no limit of its own."""
+    max_attempts: ClassVar[int | None] = None
+    retry_on: ClassVar[tuple[type[BaseException], ...]] = ()
+    needs_workspace: ClassVar[bool] = False
+
+    run: Callable[..., Any]
+    """To be written by the subclass."""
+
+    _context: JobContext
+
+    @classmethod
+    def registered_name(cls) -> str:
+        """The name under which JobInfos find this class."""
+        return cls.__dict__.get("name") or cls.__name__
+
+    @property
+    def info(self) -> JobInfo:
+        """The job as it was claimed; read-only."""
+        return self._context.info
+
+    @property
+    def log(self) -> FilteringBoundLogger:
+        """A structlog logger, bound to this run's ids."""
+        return self._context.log
+
+    @property
+    def workspace(self) -> Path:
+        """A private directory of this run, removed afterwards. Asks for `needs_workspace = True` on the class."""
+        directory = self._context.workspace
+        if directory is None:
+            raise DefinitionError(f"{type(self).__name__} has no workspace: set needs_workspace = True on the class")
+        return directory
+
+    @property
+    def completion_count(self) -> int:
+        """How many ticks make 100 %. Set it once the amount of work is known."""
+        return self._context.progress.total
+
+    @completion_count.setter
+    def completion_count(self, count: int) -> None:
+        self._context.progress.update(total=count)
+
+    def advance_completion(self, n: int = 1) -> None:
+        """`n` ticks more are done. In a run that was stopped it raises JobAborted: threads see a stop here."""
+        self._context.progress.advance(n)
+        self.raise_if_stopped()
+
+    def set_progress(self, done: int | None = None, total: int | None = None, message: str | None = None) -> None:
+        """Sets what is given of done, total and a message for people. Never raises for a stop."""
+        self._context.progress.update(done, total, message)
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether this run is to end now."""
+        return self._context.ending is not None
+
+    def raise_if_stopped(self) -> None:
+        """Raises JobAborted once a stop was requested."""
+        reason = self._context.ending
+        if reason is not None:
+            raise JobAborted(reason)
+
+    def abort(self, reason: str) -> NoReturn:
+        """Ends this job ABORTED, by its own will."""
+        raise JobAborted(reason)
+
+    def submit_next(self, *jobs: JobInfo) -> None:
+        """Jobs to queue in the very transaction that records this one's success; none if it does not succeed.
+
+        Raises InvalidSubmission at once for what no submission can carry.
+        """
+        self._context.add_next_jobs(jobs)
+
+
+J = TypeVar("J", bound=AbstractJob)
+
+
+def instantiate(job_class: type[J], context: JobContext) -> J:
+    """A job of `job_class` for one run; `self.info` and the rest work in its `__init__` already."""
+    job = job_class.__new__(job_class)
+    job._context = context
+    type(job).__init__(job)
+    return job
+
+
+def is_job_class(value: Any) -> bool:
+    """Whether `value` is a subclass of AbstractJob that can be run: it has `run` and nothing abstract left."""
+    return (
+        isinstance(value, type)
+        and issubclass(value, AbstractJob)
+        and hasattr(value, "run")
+        and not inspect.isabstract(value)
+    )

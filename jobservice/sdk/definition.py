@@ -1,0 +1,76 @@
+"""Owns JobDefinition: a job class, read once and found to be declared rightly."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from jobservice.domain.errors import DefinitionError
+from jobservice.domain.names import is_name
+from jobservice.sdk.abstract_job import AbstractJob
+from jobservice.sdk.parameters import ParameterValidator, validator_of
+from jobservice.sdk.results import qualified_name
+
+
+@dataclass(frozen=True, slots=True)
+class JobDefinition:
+    """What the daemon needs to know of a job class."""
+
+    name: str
+    job_class: type[AbstractJob]
+    executor: str
+    validator: ParameterValidator
+    queue: str | None
+    timeout: float | None
+    max_attempts: int | None
+    needs_workspace: bool
+
+    @classmethod
+    def of(cls, job_class: type[AbstractJob]) -> "JobDefinition":
+        """Reads a class. Raises DefinitionError, naming the class and what to change."""
+        name = job_class.registered_name()
+        _require(job_class, isinstance(name, str) and is_name(name), f"the name {name!r} is not one word; set `name`")
+        queue = job_class.queue
+        _require(job_class, queue is None or is_name(queue), f"the queue {queue!r} is not one word")
+        timeout = job_class.timeout
+        _require(job_class, timeout is None or timeout > 0, f"the timeout {timeout!r} is not a number of seconds > 0")
+        attempts = job_class.max_attempts
+        _require(job_class, attempts is None or attempts >= 1, f"max_attempts {attempts!r} is not 1 or more")
+        run = _run_of(job_class)
+        return cls(
+            name=name,
+            job_class=job_class,
+            executor=_executor_of(job_class, run),
+            validator=validator_of(run),
+            queue=queue,
+            timeout=timeout,
+            max_attempts=attempts,
+            needs_workspace=job_class.needs_workspace,
+        )
+
+
+def _run_of(job_class: type[AbstractJob]) -> Callable[..., Any]:
+    run = inspect.getattr_static(job_class, "run", None)
+    _require(job_class, run is not None, "it has no `run`; write `async def run(self, …)` or `def run(self, …)`")
+    _require(job_class, inspect.isfunction(run), "`run` is not a plain method")
+    generator = inspect.isgeneratorfunction(run) or inspect.isasyncgenfunction(run)
+    _require(job_class, not generator, "`run` is a generator; return the result instead of yielding")
+    function: Callable[..., Any] = job_class.run
+    return function
+
+
+def _executor_of(job_class: type[AbstractJob], run: Callable[..., Any]) -> str:
+    fitting = "asyncio" if inspect.iscoroutinefunction(run) else "thread"
+    declared: str | None = job_class.executor
+    _require(job_class, declared != "process", 'executor = "process" comes with a later version; use "thread"')
+    _require(
+        job_class,
+        declared in (None, fitting),
+        f'executor = {declared!r} does not fit its run: "asyncio" goes with `async def run`, "thread" with `def run`',
+    )
+    return fitting
+
+
+def _require(job_class: type[AbstractJob], fits: bool, complaint: str) -> None:
+    if not fits:
+        raise DefinitionError(f"{qualified_name(job_class)}: {complaint}")

@@ -1,0 +1,92 @@
+"""Owns the check of a job's parameters against the signature of its `run`: built once per class, used once per run.
+
+It knows nothing of job classes or jobs. Defaults are left to `run` itself: a parameter that was not given is not
+passed.
+"""
+
+import inspect
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NotRequired, Required, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from jobservice.domain.errors import DefinitionError, JobParameterInvalid, JobParameterMissing
+
+_KEYWORD = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+class ParameterValidator:
+    """The parameters of one `run`. JSON in, keyword arguments out, each of the type annotated."""
+
+    __slots__ = ("_adapter", "names")
+
+    def __init__(self, run: Callable[..., Any]) -> None:
+        """Reads the signature of the plain function `run`, whose first parameter is `self`. Raises DefinitionError."""
+        fields, open_ended = _fields_of(run)
+        self.names: tuple[str, ...] = tuple(fields)
+        self._adapter = _adapter_of(run, fields, open_ended)
+
+    def validate_json(self, text: str | bytes) -> dict[str, Any]:
+        """The keyword arguments in a JSON object. Raises JobParameterMissing, JobParameterInvalid."""
+        try:
+            return self._adapter.validate_json(text)
+        except ValidationError as error:
+            raise _translated(error) from None
+
+
+@lru_cache(maxsize=1024)
+def validator_of(run: Callable[..., Any]) -> ParameterValidator:
+    """The validator of a class's `run`, built at its first use."""
+    return ParameterValidator(run)
+
+
+def _fields_of(run: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
+    """name → annotation for each parameter but `self`, and whether `run` takes **kwargs."""
+    hints = _hints_of(run)
+    fields: dict[str, Any] = {}
+    open_ended = False
+    for parameter in list(inspect.signature(run).parameters.values())[1:]:
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            open_ended = True
+        elif parameter.kind in _KEYWORD:
+            hint = hints.get(parameter.name, Any)
+            required = parameter.default is inspect.Parameter.empty
+            fields[parameter.name] = Required[hint] if required else NotRequired[hint]
+        else:
+            raise DefinitionError(
+                f"{run.__qualname__}: parameters are passed by name, so {str(parameter)!r} can never be given;"
+                " name each parameter"
+            )
+    return fields, open_ended
+
+
+def _hints_of(run: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return get_type_hints(run, include_extras=True)
+    except Exception as error:  # annotations are a user's expressions
+        raise DefinitionError(f"{run.__qualname__}: an annotation cannot be resolved: {error}") from error
+
+
+def _adapter_of(run: Callable[..., Any], fields: dict[str, Any], open_ended: bool) -> TypeAdapter[dict[str, Any]]:
+    # A TypedDict and not a model: any name may be a parameter's (`schema`, `_x`), and the dict is what run(**…) takes.
+    make: Any = TypedDict
+    shape = make("Parameters", fields)
+    shape.__pydantic_config__ = ConfigDict(extra="allow" if open_ended else "forbid", allow_inf_nan=False)
+    try:
+        return TypeAdapter(shape)
+    except Exception as error:  # pydantic raises many types for what it cannot check
+        raise DefinitionError(f"{run.__qualname__}: a parameter has a type that cannot be checked: {error}") from error
+
+
+def _translated(error: ValidationError) -> JobParameterMissing | JobParameterInvalid:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    if not first["loc"]:
+        return JobParameterInvalid("parameters", first["msg"])
+    name, *inside = (str(part) for part in first["loc"])
+    if not inside and first["type"] == "missing":
+        return JobParameterMissing(name)
+    if not inside and first["type"] == "extra_forbidden":
+        return JobParameterInvalid(name, "the job has no such parameter")
+    return JobParameterInvalid(name, f"{'.'.join(inside)}: {first['msg']}" if inside else first["msg"])

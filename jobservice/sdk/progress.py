@@ -1,0 +1,92 @@
+"""Owns how far a run has come, as its job tells it. Any thread may tell; the daemon takes what changed, now and then.
+
+It never writes anywhere, and the percentage never falls.
+"""
+
+from dataclasses import dataclass
+from threading import Lock
+from typing import Final
+
+from jobservice.domain.names import clean_text
+
+MESSAGE_MAX: Final = 2_000
+"""Longest progress message that is kept, in characters."""
+_COUNT_MAX: Final = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressSnapshot:
+    """What is stored and shown of a run's progress."""
+
+    done: int
+    total: int
+    message: str | None
+    percent: int
+
+
+class Progress:
+    """Done out of total. A total of 0 means: not known, and the percentage stays where it is."""
+
+    __slots__ = ("_dirty", "_lock", "done", "message", "percent", "total")
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._dirty = False
+        self.done = 0
+        self.total = 0
+        self.percent = 0
+        self.message: str | None = None
+
+    @property
+    def dirty(self) -> bool:
+        """Whether something changed since the last `take`."""
+        return self._dirty
+
+    def advance(self, count: int) -> None:
+        """`count` more are done; what is not positive changes nothing."""
+        with self._lock:
+            self.done = min(self.done + max(count, 0), _COUNT_MAX)
+            self._changed()
+
+    def update(self, done: int | None = None, total: int | None = None, message: str | None = None) -> None:
+        """Sets what is given; negative counts are taken as 0."""
+        with self._lock:
+            if done is not None:
+                self.done = _counted(done)
+            if total is not None:
+                self.total = _counted(total)
+            if message is not None:
+                self.message = clean_text(message, MESSAGE_MAX)
+            self._changed()
+
+    def take(self) -> ProgressSnapshot | None:
+        """What is to be stored, or None when nothing changed since the last take."""
+        if not self._dirty:
+            return None
+        with self._lock:
+            self._dirty = False
+            return self._now()
+
+    def snapshot(self) -> ProgressSnapshot:
+        """The progress as it stands; changes nothing."""
+        with self._lock:
+            return self._now()
+
+    def remaining_seconds(self, elapsed: float) -> float | None:
+        """Seconds still to run if the rest goes as fast as what is done; None while that says nothing."""
+        done, total = self.done, self.total
+        if total <= 0 or done <= 0 or elapsed < 0:
+            return None
+        return elapsed * (total - min(done, total)) / done
+
+    def _changed(self) -> None:
+        if self.total > 0:
+            self.percent = max(self.percent, min(100, 100 * self.done // self.total))
+        self._dirty = True
+
+    def _now(self) -> ProgressSnapshot:
+        return ProgressSnapshot(done=self.done, total=self.total, message=self.message, percent=self.percent)
+
+
+def _counted(count: int) -> int:
+    return min(max(int(count), 0), _COUNT_MAX)
