@@ -1,0 +1,662 @@
+-- JobService: the whole schema, readable from top to bottom. Applied by `jobservice schema apply` (idempotent, under an
+-- advisory lock) or by `psql -1 -f schema.sql`. Another schema name replaces the word in the next two statements.
+--
+-- Who writes what: `submit`, `stop` and `stop_jobs` are for everybody; `claim` is the daemon's. All other status changes
+-- are statements of the daemon and the client (jobservice/lifecycle/*.sql), each one guarded update with its outbox row.
+-- docs/lifecycle.md tells the protocol.
+
+CREATE SCHEMA IF NOT EXISTS jobservice;
+SET search_path = jobservice, pg_temp;
+
+CREATE TABLE IF NOT EXISTS schema_version (
+  version    integer PRIMARY KEY,
+  applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- What SQL functions must know of the installation; the daemon writes its settings here at boot.
+CREATE TABLE IF NOT EXISTS setting (
+  name  text PRIMARY KEY,
+  value jsonb NOT NULL
+);
+
+-- One row per queue: its limits, and the turnstile through which its claims pass one at a time.
+CREATE TABLE IF NOT EXISTS queue (
+  queue        text PRIMARY KEY,
+  max_running  integer CHECK (max_running >= 0),
+  paused       boolean NOT NULL DEFAULT false,
+  created_date timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- Tenants that have a limit, a weight, a pause, or are known where only known ones may submit.
+CREATE TABLE IF NOT EXISTS tenant (
+  tenant       text PRIMARY KEY,
+  max_running  integer CHECK (max_running >= 0),
+  weight       real NOT NULL DEFAULT 1 CHECK (weight > 0 AND weight < 'Infinity'),
+  paused       boolean NOT NULL DEFAULT false,
+  created_date timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+CREATE INDEX IF NOT EXISTS tenant_limited ON tenant (tenant) WHERE max_running IS NOT NULL;
+
+-- A tenant's share of one queue. Only `claim` writes `charged` and `active`, inside the turnstile.
+CREATE TABLE IF NOT EXISTS tenant_share (
+  queue       text NOT NULL,
+  tenant      text NOT NULL,
+  max_running integer CHECK (max_running >= 0),
+  weight      real CHECK (weight > 0 AND weight < 'Infinity'),   -- NULL: the tenant's own
+  charged     double precision NOT NULL DEFAULT 0,               -- slot-seconds of ended runs
+  active      boolean NOT NULL DEFAULT false,                    -- had queued or live jobs at the last claim
+  PRIMARY KEY (queue, tenant)
+) WITH (fillfactor = 50);                                        -- room for HOT updates: it is the hottest small table
+
+-- Jobs of one tenant with the same key run at most `max_running` at a time, on all queues together.
+CREATE TABLE IF NOT EXISTS concurrency_key (
+  tenant      text NOT NULL,
+  key         text NOT NULL,
+  max_running integer NOT NULL DEFAULT 1 CHECK (max_running >= 0),
+  PRIMARY KEY (tenant, key)
+);
+
+-- A daemon is a fresh id per boot. `counter` is its heartbeat; others watch it stand still.
+CREATE TABLE IF NOT EXISTS daemon (
+  id          uuid PRIMARY KEY,
+  host        text NOT NULL,
+  pid         integer NOT NULL,
+  version     text NOT NULL,
+  queues      text[] NOT NULL,
+  job_classes text[] NOT NULL,
+  capacity    integer NOT NULL,
+  running     integer NOT NULL DEFAULT 0,
+  counter     bigint NOT NULL DEFAULT 0,
+  idle        boolean NOT NULL DEFAULT false,                    -- submitters notify only when a daemon is idle
+  draining    boolean NOT NULL DEFAULT false,
+  http_url    text,
+  started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+  beat_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+  lost_at     timestamptz,
+  stopped_at  timestamptz
+) WITH (fillfactor = 50);
+
+CREATE TABLE IF NOT EXISTS job_info (
+  id                   uuid PRIMARY KEY,
+  number               bigint GENERATED ALWAYS AS IDENTITY,      -- submission order within a priority
+  tenant               text NOT NULL,
+  queue                text NOT NULL,
+  job_class            text NOT NULL,
+  status               text NOT NULL,
+  priority             integer NOT NULL DEFAULT 0,
+  run                  integer NOT NULL DEFAULT 0,               -- with daemon_id the fence; only grows
+  attempt              integer NOT NULL DEFAULT 0,               -- runs that count against max_attempts
+  max_attempts         integer NOT NULL DEFAULT 1,
+  lost_runs            integer NOT NULL DEFAULT 0,
+  sequence             integer NOT NULL DEFAULT 1,               -- counts the status changes
+  daemon_id            uuid,
+  held                 text,                                     -- what holds a PENDING job; only its verb releases it
+  blocked              boolean NOT NULL DEFAULT false,           -- QUEUED, but its concurrency key is taken
+  locked               boolean NOT NULL DEFAULT false,           -- never cleaned
+  owner                text,
+  description          text,
+  parameters           jsonb NOT NULL DEFAULT '{}',
+  user_metadata        jsonb NOT NULL DEFAULT '{}',
+  concurrency_key      text,
+  correlation_id       text,
+  traceparent          text,
+  pipeline_id          uuid,
+  stage_id             uuid,
+  rerun_of             uuid,
+  timeout              double precision,                         -- seconds: do not run longer than
+  expiration_date      timestamptz,                              -- do not start after
+  trigger_after_date   timestamptz,
+  created_date         timestamptz NOT NULL DEFAULT clock_timestamp(),
+  queued_date          timestamptz,
+  claim_date           timestamptz,
+  start_date           timestamptz,
+  stop_date            timestamptz,
+  stop_requested_at    timestamptz,
+  stop_reason          text,
+  percent_completed    smallint NOT NULL DEFAULT 0 CHECK (percent_completed BETWEEN 0 AND 100),
+  progress_done        bigint,
+  progress_total       bigint,
+  progress_message     text,
+  estimated_completion timestamptz,
+  result               jsonb,
+  result_class         text,
+  error_type           text,
+  error_message        text,
+  stack_trace          text,
+  -- The status and what belongs to it: a row that breaks this can be written by nobody.
+  CONSTRAINT job_info_status_fits CHECK (CASE status
+    WHEN 'PENDING'   THEN held IN ('user', 'trigger', 'backoff', 'stage') AND daemon_id IS NULL AND claim_date IS NULL AND stop_date IS NULL
+                          AND (held NOT IN ('trigger', 'backoff') OR trigger_after_date IS NOT NULL)
+    WHEN 'QUEUED'    THEN held IS NULL AND daemon_id IS NULL AND queued_date IS NOT NULL AND claim_date IS NULL AND stop_date IS NULL
+                          AND stop_requested_at IS NULL
+    WHEN 'TO_BE_RUN' THEN held IS NULL AND NOT blocked AND daemon_id IS NOT NULL AND run > 0 AND claim_date IS NOT NULL AND start_date IS NULL AND stop_date IS NULL
+    WHEN 'RUNNING'   THEN held IS NULL AND NOT blocked AND daemon_id IS NOT NULL AND run > 0 AND start_date IS NOT NULL AND stop_date IS NULL
+    WHEN 'SUCCEEDED' THEN stop_date IS NOT NULL AND start_date IS NOT NULL AND percent_completed = 100 AND error_message IS NULL
+    WHEN 'FAILED'    THEN stop_date IS NOT NULL AND error_message IS NOT NULL
+    WHEN 'ABORTED'   THEN stop_date IS NOT NULL
+    ELSE false END)
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
+
+-- Every status change writes into each index whose predicate the new row meets, so each one names its reader.
+CREATE INDEX IF NOT EXISTS job_info_claim     ON job_info (queue, tenant, priority DESC, number) WHERE status = 'QUEUED' AND NOT blocked;
+CREATE INDEX IF NOT EXISTS job_info_live      ON job_info (queue, tenant, daemon_id) WHERE status IN ('TO_BE_RUN', 'RUNNING');
+CREATE INDEX IF NOT EXISTS job_info_due       ON job_info (trigger_after_date) WHERE status = 'PENDING' AND held IN ('trigger', 'backoff');
+CREATE INDEX IF NOT EXISTS job_info_held      ON job_info (created_date) WHERE status = 'PENDING' AND held = 'user';
+CREATE INDEX IF NOT EXISTS job_info_expiry    ON job_info (expiration_date) WHERE status IN ('PENDING', 'QUEUED') AND expiration_date IS NOT NULL;
+CREATE INDEX IF NOT EXISTS job_info_keyed     ON job_info (tenant, concurrency_key, priority DESC, number) WHERE concurrency_key IS NOT NULL AND status IN ('QUEUED', 'TO_BE_RUN', 'RUNNING');
+CREATE INDEX IF NOT EXISTS job_info_blocked   ON job_info (tenant, concurrency_key) WHERE status = 'QUEUED' AND blocked;
+CREATE INDEX IF NOT EXISTS job_info_retention ON job_info (status, stop_date) WHERE status IN ('SUCCEEDED', 'FAILED', 'ABORTED');
+CREATE INDEX IF NOT EXISTS job_info_list      ON job_info (tenant, id);   -- the one full index: lists; without a tenant the key serves
+
+-- Runs that did not end their job: handed back, lost, or followed by a restart. The last run is the row in job_info.
+CREATE TABLE IF NOT EXISTS job_run (
+  job_id        uuid NOT NULL,
+  run           integer NOT NULL,
+  attempt       integer NOT NULL,
+  daemon_id     uuid,
+  claim_date    timestamptz,
+  start_date    timestamptz,
+  end_date      timestamptz NOT NULL,
+  ending        text NOT NULL,                                   -- handed_back, lost, or the status it had ended with
+  error_type    text,
+  error_message text,
+  PRIMARY KEY (job_id, run)
+);
+
+-- A key lives as long as its job.
+CREATE TABLE IF NOT EXISTS idempotency_key (
+  tenant text NOT NULL,
+  key    text NOT NULL,
+  job_id uuid NOT NULL,
+  PRIMARY KEY (tenant, key)
+);
+CREATE INDEX IF NOT EXISTS idempotency_key_job ON idempotency_key (job_id);
+
+-- Facts, one row per transaction: arrays of one length, sorted by sequence within a job. Deleted once the broker has confirmed.
+-- The id is drawn after the job rows are locked, without cache: ids follow each job's order.
+CREATE TABLE IF NOT EXISTS outbox (
+  id         bigint GENERATED ALWAYS AS IDENTITY (CACHE 1) PRIMARY KEY,
+  daemon_id  uuid,                                               -- who publishes it; NULL: whoever sweeps
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  job_ids    uuid[] NOT NULL,
+  sequences  integer[] NOT NULL,
+  runs       integer[] NOT NULL,
+  attempts   integer[] NOT NULL,
+  statuses   text[] NOT NULL,
+  previous   text[] NOT NULL,
+  times      timestamptz[] NOT NULL,
+  priorities integer[] NOT NULL,
+  percents   smallint[] NOT NULL,
+  details    jsonb[] NOT NULL                                    -- NULL, or {"error": {"type", "message"}, "will_retry"}
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
+
+-- Outbox rows that cannot be decoded, set aside so that the rest goes on.
+CREATE TABLE IF NOT EXISTS outbox_rejected (
+  id          bigint PRIMARY KEY,
+  rejected_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  reason      text NOT NULL,
+  content     jsonb NOT NULL
+);
+
+-- Durable subscriptions, as the client that declared the queue said.
+CREATE TABLE IF NOT EXISTS subscription (
+  name         text PRIMARY KEY,
+  filter       jsonb NOT NULL,
+  created_date timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+
+-- ---------------------------------------------------------------------------------------------------------- submission
+
+-- A time-ordered id (RFC 9562, version 7) of the database's clock: neighbours in time are neighbours in the key's index.
+CREATE OR REPLACE FUNCTION new_job_id() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAFE AS $$
+  SELECT encode(set_bit(set_bit(
+    overlay(uuid_send(gen_random_uuid()) PLACING substring(int8send((extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3) FROM 1 FOR 6),
+    52, 1), 53, 1), 'hex')::uuid
+$$;
+
+-- The date, or NULL when the text is none. A zone is demanded: timestamptz itself would take the session's silently.
+CREATE OR REPLACE FUNCTION zoned_date(written text) RETURNS timestamptz LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  IF written !~ '^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d([.,]\d+)?)?\s?([Zz]|[+-]\d\d(:?\d\d)?)$' THEN
+    RETURN NULL;
+  END IF;
+  RETURN replace(written, ',', '.')::timestamptz;
+EXCEPTION WHEN data_exception THEN
+  RETURN NULL;
+END $$;
+
+-- NULL when the document may be stored, else what is wrong with it. The size test first: most documents end there.
+CREATE OR REPLACE FUNCTION document_problem(document jsonb) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+  SELECT CASE
+    WHEN jsonb_typeof(document) <> 'object' THEN 'must be an object'
+    WHEN pg_column_size(document) > 1048576 THEN 'is larger than 1 MiB'
+    WHEN pg_column_size(document) > 260 AND jsonb_path_exists(document, 'strict $.**{65}') THEN 'is nested deeper than 64'
+    WHEN jsonb_path_exists(document, 'strict $.** ? (@.type() == "number" && (@ > 1.7976931348623157e308 || @ < -1.7976931348623157e308))')
+      THEN 'holds a number that is not finite as a double'
+  END
+$$;
+
+-- What is wrong with one submitted job: [code, field, text], or NULL. The one set of rules for every door.
+CREATE OR REPLACE FUNCTION submission_problem(job jsonb) RETURNS text[] LANGUAGE sql STABLE AS $$
+  SELECT CASE
+    WHEN jsonb_typeof(job) <> 'object' THEN ARRAY['bad_field', NULL, 'a job must be an object']
+    WHEN job - ARRAY['job_class', 'tenant', 'queue', 'parameters', 'priority', 'description', 'owner', 'expiration_date', 'trigger_after_date', 'timeout',
+                     'max_attempts', 'idempotency_key', 'concurrency_key', 'correlation_id', 'traceparent', 'user_metadata', 'locked', 'status'] <> '{}'
+      THEN ARRAY['unknown_field', (SELECT k FROM jsonb_object_keys(job - ARRAY['job_class', 'tenant', 'queue', 'parameters', 'priority', 'description', 'owner',
+             'expiration_date', 'trigger_after_date', 'timeout', 'max_attempts', 'idempotency_key', 'concurrency_key', 'correlation_id', 'traceparent', 'user_metadata',
+             'locked', 'status']) k ORDER BY k LIMIT 1), 'is not a field of a submission']
+    WHEN NOT job ? 'job_class' THEN ARRAY['bad_field', 'job_class', 'is required']
+    WHEN jsonb_typeof(job -> 'job_class') <> 'string' OR job ->> 'job_class' !~ '^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$'
+      THEN ARRAY['bad_field', 'job_class', 'must match [A-Za-z0-9][A-Za-z0-9_-]{0,63}']
+    WHEN job -> 'tenant' <> 'null' AND (jsonb_typeof(job -> 'tenant') <> 'string' OR job ->> 'tenant' !~ '^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$')
+      THEN ARRAY['bad_field', 'tenant', 'must match [A-Za-z0-9][A-Za-z0-9_-]{0,63}']
+    WHEN job -> 'queue' <> 'null' AND (jsonb_typeof(job -> 'queue') <> 'string' OR job ->> 'queue' !~ '^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$')
+      THEN ARRAY['bad_field', 'queue', 'must match [A-Za-z0-9][A-Za-z0-9_-]{0,63}']
+    WHEN job -> 'parameters' <> 'null' AND document_problem(job -> 'parameters') IS NOT NULL
+      THEN ARRAY[CASE WHEN document_problem(job -> 'parameters') LIKE '%larger%' THEN 'too_large' ELSE 'bad_field' END, 'parameters', document_problem(job -> 'parameters')]
+    WHEN job -> 'user_metadata' <> 'null' AND document_problem(job -> 'user_metadata') IS NOT NULL
+      THEN ARRAY[CASE WHEN document_problem(job -> 'user_metadata') LIKE '%larger%' THEN 'too_large' ELSE 'bad_field' END, 'user_metadata', document_problem(job -> 'user_metadata')]
+    WHEN job -> 'priority' <> 'null' AND NOT CASE jsonb_typeof(job -> 'priority')
+           WHEN 'number' THEN (job -> 'priority')::numeric BETWEEN -2147483648 AND 2147483647 AND (job -> 'priority')::numeric = trunc((job -> 'priority')::numeric)
+           WHEN 'string' THEN job ->> 'priority' IN ('VERY_LOW', 'LOW', 'MEDIUM', 'HIGH', 'VERY_HIGH') ELSE false END
+      THEN ARRAY['bad_field', 'priority', 'must be a whole number of 32 bits, or one of VERY_LOW, LOW, MEDIUM, HIGH, VERY_HIGH']
+    WHEN job -> 'max_attempts' <> 'null' AND NOT CASE jsonb_typeof(job -> 'max_attempts')
+           WHEN 'number' THEN (job -> 'max_attempts')::numeric BETWEEN 1 AND 1000000 AND (job -> 'max_attempts')::numeric = trunc((job -> 'max_attempts')::numeric) ELSE false END
+      THEN ARRAY['bad_field', 'max_attempts', 'must be a whole number from 1 to 1,000,000']
+    WHEN job -> 'timeout' <> 'null' AND NOT CASE jsonb_typeof(job -> 'timeout') WHEN 'number' THEN (job -> 'timeout')::numeric > 0 AND (job -> 'timeout')::numeric < 1e9 ELSE false END
+      THEN ARRAY['bad_field', 'timeout', 'must be a number of seconds above 0']
+    WHEN job -> 'locked' <> 'null' AND jsonb_typeof(job -> 'locked') <> 'boolean' THEN ARRAY['bad_field', 'locked', 'must be true or false']
+    WHEN job -> 'status' <> 'null' AND coalesce(job ->> 'status', '') NOT IN ('PENDING', 'QUEUED') THEN ARRAY['bad_field', 'status', 'must be PENDING or QUEUED']
+    WHEN job -> 'description' <> 'null' AND (jsonb_typeof(job -> 'description') <> 'string' OR length(job ->> 'description') > 10000)
+      THEN ARRAY['bad_field', 'description', 'must be a text of at most 10,000 characters']
+    WHEN job -> 'owner' <> 'null' AND (jsonb_typeof(job -> 'owner') <> 'string' OR length(job ->> 'owner') > 255)
+      THEN ARRAY['bad_field', 'owner', 'must be a text of at most 255 characters']
+    WHEN job -> 'correlation_id' <> 'null' AND (jsonb_typeof(job -> 'correlation_id') <> 'string' OR length(job ->> 'correlation_id') > 255)
+      THEN ARRAY['bad_field', 'correlation_id', 'must be a text of at most 255 characters']
+    WHEN job -> 'traceparent' <> 'null' AND (jsonb_typeof(job -> 'traceparent') <> 'string' OR length(job ->> 'traceparent') > 255)
+      THEN ARRAY['bad_field', 'traceparent', 'must be a text of at most 255 characters']
+    WHEN job -> 'idempotency_key' <> 'null' AND (jsonb_typeof(job -> 'idempotency_key') <> 'string' OR length(job ->> 'idempotency_key') NOT BETWEEN 1 AND 512)
+      THEN ARRAY['bad_field', 'idempotency_key', 'must be a text of 1 to 512 characters']
+    WHEN job -> 'concurrency_key' <> 'null' AND (jsonb_typeof(job -> 'concurrency_key') <> 'string' OR length(job ->> 'concurrency_key') NOT BETWEEN 1 AND 255)
+      THEN ARRAY['bad_field', 'concurrency_key', 'must be a text of 1 to 255 characters']
+    WHEN job -> 'expiration_date' <> 'null' AND zoned_date(CASE jsonb_typeof(job -> 'expiration_date') WHEN 'string' THEN job ->> 'expiration_date' ELSE '' END) IS NULL
+      THEN ARRAY['bad_field', 'expiration_date', 'must be an ISO 8601 date with a zone, such as 2026-01-31T12:00:00Z']
+    WHEN job -> 'expiration_date' <> 'null' AND zoned_date(job ->> 'expiration_date') <= clock_timestamp() THEN ARRAY['bad_field', 'expiration_date', 'is in the past']
+    WHEN job -> 'trigger_after_date' <> 'null' AND zoned_date(CASE jsonb_typeof(job -> 'trigger_after_date') WHEN 'string' THEN job ->> 'trigger_after_date' ELSE '' END) IS NULL
+      THEN ARRAY['bad_field', 'trigger_after_date', 'must be an ISO 8601 date with a zone, such as 2026-01-31T12:00:00Z']
+  END
+$$;
+
+CREATE OR REPLACE FUNCTION priority_number(written text) RETURNS integer LANGUAGE sql IMMUTABLE AS $$
+  SELECT CASE written WHEN 'VERY_LOW' THEN -200 WHEN 'LOW' THEN -100 WHEN 'MEDIUM' THEN 0 WHEN 'HIGH' THEN 100 WHEN 'VERY_HIGH' THEN 200 ELSE written::numeric::integer END
+$$;
+
+-- Wakes the idle daemons of these queues. NOTIFY makes commits queue up behind each other, so only where somebody sleeps.
+CREATE OR REPLACE FUNCTION wake(queues text[]) RETURNS void LANGUAGE sql VOLATILE SET search_path FROM CURRENT AS $$
+  SELECT pg_notify(current_schema() || '_wake', q) FROM unnest(queues) q
+  WHERE EXISTS (SELECT FROM daemon d WHERE d.idle AND d.stopped_at IS NULL AND d.lost_at IS NULL AND q = ANY (d.queues))
+$$;
+
+-- Stores the jobs of a JSON array (or one object), all or none. Returns one row for each, in the order given; `created` is
+-- false where the idempotency key named a job that existed. Bad input: SQLSTATE 22023, DETAIL is {"code", "field", "index"}.
+CREATE OR REPLACE FUNCTION submit(jobs jsonb) RETURNS TABLE (job_id uuid, created boolean)
+LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+DECLARE
+  problem      record;
+  ids          uuid[];
+  stored_ids        uuid[];
+  keyed        boolean;
+  now_is       timestamptz := clock_timestamp();
+  woken        text[];
+  soon         boolean;
+BEGIN
+  IF jsonb_typeof(jobs) = 'object' THEN
+    jobs := jsonb_build_array(jobs);
+  ELSIF jobs IS NULL OR jsonb_typeof(jobs) <> 'array' THEN
+    RAISE EXCEPTION 'a submission must be an object or an array of objects' USING ERRCODE = '22023', DETAIL = '{"code": "bad_field", "field": null, "index": null}';
+  END IF;
+
+  SELECT e.n - 1 AS index, p.problem[1] AS code, p.problem[2] AS field, p.problem[3] AS reason INTO problem
+  FROM jsonb_array_elements(jobs) WITH ORDINALITY e(job, n), LATERAL (SELECT submission_problem(e.job) AS problem) p
+  WHERE p.problem IS NOT NULL ORDER BY e.n LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION '%', 'job ' || problem.index || ': ' || coalesce(problem.field || ' ', '') || problem.reason
+      USING ERRCODE = '22023', DETAIL = jsonb_build_object('code', problem.code, 'field', problem.field, 'index', problem.index)::text;
+  END IF;
+  IF EXISTS (SELECT FROM setting s WHERE s.name = 'tenants.closed' AND s.value = 'true') THEN
+    SELECT e.n - 1 AS index, coalesce(e.job ->> 'tenant', 'default') AS tenant INTO problem
+    FROM jsonb_array_elements(jobs) WITH ORDINALITY e(job, n)
+    WHERE NOT EXISTS (SELECT FROM tenant t WHERE t.tenant = coalesce(e.job ->> 'tenant', 'default')) ORDER BY e.n LIMIT 1;
+    IF FOUND THEN
+      RAISE EXCEPTION '%', 'job ' || problem.index || ': tenant ' || problem.tenant || ' is not known, and only known tenants may submit'
+        USING ERRCODE = '22023', DETAIL = jsonb_build_object('code', 'unknown_tenant', 'field', 'tenant', 'index', problem.index)::text;
+    END IF;
+  END IF;
+
+  SELECT array_agg(new_job_id()), coalesce(bool_or(e.job -> 'idempotency_key' <> 'null'), false)
+  INTO ids, keyed FROM jsonb_array_elements(jobs) e(job);
+
+  IF keyed THEN
+    -- In order, so that two batches cannot deadlock; looked up in the next statement, whose snapshot sees what this one waited for.
+    INSERT INTO idempotency_key (tenant, key, job_id)
+    SELECT coalesce(e.job ->> 'tenant', 'default'), e.job ->> 'idempotency_key', ids[e.n]
+    FROM jsonb_array_elements(jobs) WITH ORDINALITY e(job, n)
+    WHERE e.job ->> 'idempotency_key' IS NOT NULL ORDER BY 1, 2, e.n
+    ON CONFLICT DO NOTHING;
+    SELECT array_agg(coalesce(k.job_id, ids[e.n]) ORDER BY e.n) INTO stored_ids
+    FROM jsonb_array_elements(jobs) WITH ORDINALITY e(job, n)
+    LEFT JOIN idempotency_key k ON k.tenant = coalesce(e.job ->> 'tenant', 'default') AND k.key = e.job ->> 'idempotency_key';
+  ELSE
+    stored_ids := ids;
+  END IF;
+
+  INSERT INTO concurrency_key (tenant, key)
+  SELECT DISTINCT coalesce(e.job ->> 'tenant', 'default'), e.job ->> 'concurrency_key'
+  FROM jsonb_array_elements(jobs) e(job) WHERE e.job ->> 'concurrency_key' IS NOT NULL
+    AND NOT EXISTS (SELECT FROM concurrency_key k WHERE k.tenant = coalesce(e.job ->> 'tenant', 'default') AND k.key = e.job ->> 'concurrency_key')
+  ORDER BY 1, 2 ON CONFLICT DO NOTHING;
+
+  WITH stored AS (
+    INSERT INTO job_info (id, tenant, queue, job_class, status, held, priority, max_attempts, locked, owner, description, parameters, user_metadata,
+                          concurrency_key, correlation_id, traceparent, timeout, expiration_date, trigger_after_date, created_date, queued_date)
+    SELECT ids[e.n], coalesce(e.job ->> 'tenant', 'default'), coalesce(e.job ->> 'queue', 'default'), e.job ->> 'job_class',
+           CASE WHEN h.held IS NULL THEN 'QUEUED' ELSE 'PENDING' END, h.held,
+           coalesce(priority_number(e.job ->> 'priority'), 0), coalesce((e.job ->> 'max_attempts')::numeric::integer, 1), coalesce((e.job ->> 'locked')::boolean, false),
+           e.job ->> 'owner', e.job ->> 'description', coalesce(nullif(e.job -> 'parameters', 'null'), '{}'), coalesce(nullif(e.job -> 'user_metadata', 'null'), '{}'),
+           e.job ->> 'concurrency_key', e.job ->> 'correlation_id', e.job ->> 'traceparent', (e.job ->> 'timeout')::double precision,
+           zoned_date(e.job ->> 'expiration_date'), d.trigger_date, now_is, CASE WHEN h.held IS NULL THEN now_is END
+    FROM jsonb_array_elements(jobs) WITH ORDINALITY e(job, n),
+         LATERAL (SELECT CASE WHEN e.job ->> 'trigger_after_date' IS NOT NULL THEN zoned_date(e.job ->> 'trigger_after_date') END AS trigger_date) d,
+         LATERAL (SELECT CASE WHEN d.trigger_date > now_is THEN 'trigger' WHEN e.job ->> 'status' = 'PENDING' THEN 'user' END AS held) h
+    WHERE stored_ids[e.n] = ids[e.n] ORDER BY e.n
+    RETURNING id, queue, status, held, priority, trigger_after_date
+  ), told AS (
+    INSERT INTO outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
+    SELECT array_agg(s.id), array_agg(1), array_agg(0), array_agg(0), array_agg(s.status), array_agg(NULL::text), array_agg(now_is), array_agg(s.priority),
+           array_agg(0::smallint), array_agg(NULL::jsonb)
+    FROM stored s WHERE EXISTS (SELECT FROM setting x WHERE x.name = 'events.submissions' AND x.value = 'true') HAVING count(*) > 0
+  )
+  SELECT array_agg(DISTINCT s.queue) FILTER (WHERE s.status = 'QUEUED'),
+         coalesce(bool_or(s.held = 'trigger' AND s.trigger_after_date < now_is + interval '2 seconds'), false)
+  INTO woken, soon FROM stored s;
+
+  PERFORM wake(woken);
+  IF soon THEN            -- later ones are seen by every daemon's own look each second
+    PERFORM pg_notify(current_schema() || '_due', '');
+  END IF;
+  RETURN QUERY SELECT f.id, f.id = ids[f.n] FROM unnest(stored_ids) WITH ORDINALITY f(id, n) ORDER BY f.n;
+END $$;
+
+
+-- ---------------------------------------------------------------------------------------------------------------- stop
+
+-- Stops jobs: waiting ones end ABORTED here and now, live ones get a mark that their daemon obeys, ended ones stay as they are.
+-- One row for each id, in the order given. `only_tenant` walls off: another tenant's job is as unknown as none.
+CREATE OR REPLACE FUNCTION stop_jobs(ids uuid[], reason text DEFAULT NULL, only_tenant text DEFAULT NULL)
+RETURNS TABLE (job_id uuid, status text, accepted boolean, code text)
+LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+DECLARE
+  why   text := left(coalesce(nullif(reason, ''), 'stopped'), 1000);
+  seen  jsonb;
+  woken uuid[];
+  told  boolean;
+BEGIN
+  WITH locked AS MATERIALIZED (
+    SELECT j.id, j.status AS was, j.blocked, j.tenant, j.concurrency_key FROM job_info j
+    WHERE j.id = ANY (stop_jobs.ids) AND (only_tenant IS NULL OR j.tenant = only_tenant) ORDER BY j.id FOR NO KEY UPDATE
+  ), changed AS (
+    -- One update decides by CASE on the row it holds: two updates share a snapshot, and a stop during a claim would hit neither.
+    UPDATE job_info j
+    SET status            = CASE WHEN j.status IN ('PENDING', 'QUEUED') THEN 'ABORTED' ELSE j.status END,
+        stop_date         = CASE WHEN j.status IN ('PENDING', 'QUEUED') THEN clock_timestamp() END,
+        sequence          = j.sequence + CASE WHEN j.status IN ('PENDING', 'QUEUED') THEN 1 ELSE 0 END,
+        held              = NULL,
+        blocked           = false,
+        stop_requested_at = coalesce(j.stop_requested_at, clock_timestamp()),
+        stop_reason       = coalesce(j.stop_reason, why)
+    FROM locked l
+    WHERE j.id = l.id AND j.id = ANY (stop_jobs.ids) AND j.status IN ('PENDING', 'QUEUED', 'TO_BE_RUN', 'RUNNING')
+    RETURNING j.id, j.status, l.was, j.sequence, j.run, j.attempt, j.stop_date, j.priority, j.percent_completed, j.daemon_id
+  ), box AS (
+    INSERT INTO outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
+    SELECT array_agg(c.id), array_agg(c.sequence), array_agg(c.run), array_agg(c.attempt), array_agg(c.status), array_agg(c.was), array_agg(c.stop_date),
+           array_agg(c.priority), array_agg(c.percent_completed), array_agg(NULL::jsonb)
+    FROM changed c WHERE c.status = 'ABORTED' HAVING count(*) > 0 RETURNING id
+  )
+  SELECT jsonb_object_agg(l.id, jsonb_build_array(coalesce(c.status, l.was), c.id IS NOT NULL)),
+         array_agg(DISTINCT c.daemon_id) FILTER (WHERE c.daemon_id IS NOT NULL), EXISTS (SELECT FROM box)
+  INTO seen, woken, told FROM locked l LEFT JOIN changed c ON c.id = l.id;
+
+  PERFORM pg_notify(current_schema() || '_stop', d::text) FROM unnest(woken) d;
+  IF told THEN
+    PERFORM pg_notify(current_schema() || '_facts', '');
+  END IF;
+  RETURN QUERY
+  SELECT i.id, seen -> (i.id::text) ->> 0, coalesce((seen -> (i.id::text) ->> 1)::boolean, false),
+         CASE WHEN seen -> (i.id::text) IS NULL THEN 'unknown_job' WHEN NOT (seen -> (i.id::text) ->> 1)::boolean THEN 'not_legal' END
+  FROM unnest(stop_jobs.ids) WITH ORDINALITY i(id, n) ORDER BY i.n;
+END $$;
+
+-- Stops one job and returns the status it is in afterwards; a job that had ended stays as it was. Unknown: SQLSTATE P0002.
+CREATE OR REPLACE FUNCTION stop(job_id uuid, reason text DEFAULT NULL) RETURNS text LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+DECLARE
+  answer record;
+BEGIN
+  SELECT * INTO answer FROM stop_jobs(ARRAY[stop.job_id], stop.reason);
+  IF answer.code = 'unknown_job' THEN
+    RAISE EXCEPTION 'there is no job %', stop.job_id USING ERRCODE = 'P0002', DETAIL = '{"code": "unknown_job"}';
+  END IF;
+  RETURN answer.status;
+END $$;
+
+
+-- --------------------------------------------------------------------------------------------------------------- claim
+
+-- Claims up to `slots` jobs of one queue for daemon `me`: fair between tenants, by priority and submission order inside one, never
+-- above a limit. One call is one transaction, committed by the server. docs/fair-share.md has the rule and where it comes from.
+--   charged_*: slot-seconds of runs that ended since this daemon's last claim, by tenant; told here, where the turnstile makes
+--              this the only writer of shares, instead of in every flush, where two daemons would wait for each other.
+--   skipped_classes: classes that this daemon has just found out it does not know.
+-- The plan is pinned: estimates of a queue that fills and empties are always wrong, and the good plan is known.
+CREATE OR REPLACE FUNCTION claim(for_queue text, slots integer, me uuid, skipped_classes text[], charged_tenants text[], charged_seconds double precision[])
+RETURNS TABLE (id uuid, tenant text, job_class text, run integer, attempt integer, max_attempts integer, sequence integer, priority integer, parameters text,
+               expired boolean, timeout double precision, user_metadata text, owner text, description text, correlation_id text, traceparent text,
+               concurrency_key text, pipeline_id uuid, stage_id uuid, created_date timestamptz, claim_date timestamptz, outbox_id bigint)
+LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+  turnstile  queue%ROWTYPE;
+  free       integer := slots;
+  names      text[];      -- tenants with something claimable, and for each of them:
+  lives      integer[];   --   slots in use on this queue
+  weights    real[];
+  rooms      integer[];   --   how many more its limits allow
+  charges    double precision[];
+  chosen     uuid[];
+  taken      uuid[];
+  passed     uuid[] := '{}';
+  limited    text[];      -- tenants with a limit over all queues whose row is held
+  careful    boolean := false;
+  depth      integer;     -- how far into each tenant's backlog the choice looks
+  deepest    integer;
+  crowded    boolean;
+  key_tenants text[];
+  key_names  text[];
+  full_ids   uuid[];      -- jobs whose key is full
+  left_ids   uuid[];      -- jobs whose key is in other hands just now
+  rounds     integer := 0;
+BEGIN
+  SELECT * INTO turnstile FROM queue q WHERE q.queue = for_queue FOR NO KEY UPDATE;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'queue % has no row; the daemon makes it at its start', for_queue USING ERRCODE = 'P0002';
+  END IF;
+  IF NOT EXISTS (SELECT FROM daemon d WHERE d.id = me AND d.lost_at IS NULL AND d.stopped_at IS NULL) THEN
+    RAISE EXCEPTION 'daemon % is not alive in the books; it may not claim', me USING ERRCODE = '55000';
+  END IF;
+  UPDATE tenant_share s SET charged = s.charged + c.seconds
+  FROM unnest(charged_tenants, charged_seconds) c(tenant, seconds) WHERE s.queue = for_queue AND s.tenant = c.tenant;
+  IF turnstile.paused OR slots <= 0 THEN
+    RETURN;
+  END IF;
+
+  -- Tenants with a limit over all queues: their rows are a turnstile of their own, passed in order of name.
+  SELECT coalesce(array_agg(l.tenant), '{}') INTO limited FROM (
+    SELECT t.tenant FROM tenant t,   -- LATERAL with a LIMIT, not EXISTS: that was turned into a walk over the whole backlog
+      LATERAL (SELECT FROM job_info j WHERE j.queue = for_queue AND j.tenant = t.tenant AND j.status = 'QUEUED' AND NOT j.blocked LIMIT 1) w
+    WHERE t.max_running IS NOT NULL ORDER BY t.tenant FOR NO KEY UPDATE OF t) l;
+
+  -- From here each statement sees all that earlier holders of the turnstile committed.
+  WITH RECURSIVE waiting AS (   -- a loose index scan: one probe for each tenant that has something queued
+    (SELECT j.tenant FROM job_info j WHERE j.queue = for_queue AND j.status = 'QUEUED' AND NOT j.blocked ORDER BY j.tenant LIMIT 1)
+    UNION ALL
+    SELECT n.tenant FROM waiting w, LATERAL (SELECT j.tenant FROM job_info j WHERE j.queue = for_queue AND j.status = 'QUEUED' AND NOT j.blocked AND j.tenant > w.tenant
+                                             ORDER BY j.tenant LIMIT 1) n
+  ), live AS (
+    SELECT j.tenant, count(*)::integer AS slots, sum(extract(epoch FROM clock_timestamp() - j.claim_date))::double precision AS seconds
+    FROM job_info j WHERE j.queue = for_queue AND j.status IN ('TO_BE_RUN', 'RUNNING') GROUP BY j.tenant
+  ), party AS (
+    SELECT coalesce(w.tenant, l.tenant) AS tenant, w.tenant IS NOT NULL AS waits, coalesce(l.slots, 0) AS live, coalesce(l.seconds, 0) AS seconds,
+           coalesce(s.weight, t.weight, 1) AS weight, coalesce(s.charged, 0) AS charged, coalesce(s.active, false) AS active,
+           coalesce(t.paused, false) AS paused, s.max_running AS here_max,
+           t.max_running - CASE WHEN t.max_running IS NOT NULL THEN
+             (SELECT count(*)::integer FROM job_info j WHERE j.tenant = t.tenant AND j.status IN ('TO_BE_RUN', 'RUNNING')) END AS room_over_all
+    FROM waiting w FULL JOIN live l ON l.tenant = w.tenant
+    LEFT JOIN tenant_share s ON s.queue = for_queue AND s.tenant = coalesce(w.tenant, l.tenant)
+    LEFT JOIN tenant t ON t.tenant = coalesce(w.tenant, l.tenant)
+  ), lifted AS (                -- who comes new is lifted to the least charged of those that were there: no saved credit
+    SELECT p.*, CASE WHEN p.active THEN p.charged
+                     ELSE greatest(p.charged, coalesce((SELECT min((a.charged + a.seconds) / a.weight) FROM party a WHERE a.active) * p.weight, p.charged)) END AS fair_charged
+    FROM party p
+  ), came AS (
+    INSERT INTO tenant_share AS s (queue, tenant, charged, active)
+    SELECT for_queue, l.tenant, l.fair_charged, true FROM lifted l WHERE NOT l.active
+    ON CONFLICT (queue, tenant) DO UPDATE SET charged = excluded.charged, active = true
+  ), went AS (
+    UPDATE tenant_share s SET active = false
+    WHERE s.queue = for_queue AND s.active AND NOT EXISTS (SELECT FROM party p WHERE p.tenant = s.tenant)
+  )
+  SELECT array_agg(l.tenant), array_agg(l.live), array_agg(l.weight::real), array_agg(least(slots, l.here_max - l.live, l.room_over_all)),
+         array_agg(l.fair_charged + l.seconds), least(slots, turnstile.max_running - (SELECT coalesce(sum(v.slots), 0)::integer FROM live v))
+  INTO names, lives, weights, rooms, charges, free
+  FROM lifted l WHERE l.waits AND NOT l.paused AND (l.room_over_all IS NULL OR l.tenant = ANY (limited)) AND coalesce(l.here_max - l.live, 1) > 0 AND coalesce(l.room_over_all, 1) > 0;
+  IF names IS NULL OR free <= 0 THEN
+    RETURN;
+  END IF;
+  depth := least(free, 2 + 2 * free / cardinality(names));
+
+  LOOP
+    IF NOT careful THEN
+      -- The nth job of a tenant takes its (live + n)th slot. Only the `free` tenants that are next can win anything. Looked at is a
+      -- window of each tenant's backlog; a winner at the window's edge means that the window was too small for an exact answer.
+      SELECT array_agg(c.id), max(c.nth) INTO chosen, deepest FROM (
+        SELECT c.id, c.nth FROM (
+          SELECT * FROM unnest(names, lives, weights, rooms, charges) AS t(tenant, live, weight, room, charged)
+          ORDER BY (t.live + 1) / t.weight, t.charged / t.weight, t.tenant LIMIT free) t,
+        LATERAL (
+          SELECT j.id, row_number() OVER (ORDER BY j.priority DESC, j.number) AS nth FROM job_info j
+          WHERE j.queue = for_queue AND j.tenant = t.tenant AND j.status = 'QUEUED' AND NOT j.blocked
+            AND j.id <> ALL (passed) AND j.job_class <> ALL (skipped_classes)
+          ORDER BY j.priority DESC, j.number LIMIT least(depth, t.room)) c
+        ORDER BY (t.live + c.nth) / t.weight, t.charged / t.weight, t.tenant, c.nth LIMIT free) c;
+      IF deepest >= depth AND depth < free THEN
+        depth := least(free, depth * 4);
+        CONTINUE;
+      END IF;
+    ELSE
+      -- Somebody holds rows of the backlog: lock while looking, so that what is held is left out of the choice. Nothing waits in here.
+      SELECT array_agg(c.id) INTO chosen FROM (
+        SELECT c.id FROM unnest(names, lives, weights, rooms, charges) AS t(tenant, live, weight, room, charged),
+        LATERAL (
+          SELECT f.id, row_number() OVER (ORDER BY f.priority DESC, f.number) AS nth FROM (
+            SELECT j.id, j.priority, j.number FROM job_info j
+            WHERE j.queue = for_queue AND j.tenant = t.tenant AND j.status = 'QUEUED' AND NOT j.blocked
+              AND j.id <> ALL (passed) AND j.job_class <> ALL (skipped_classes)
+            ORDER BY j.priority DESC, j.number LIMIT least(free, t.room) FOR NO KEY UPDATE SKIP LOCKED) f) c
+        ORDER BY (t.live + c.nth) / t.weight, t.charged / t.weight, t.tenant, c.nth LIMIT free) c;
+    END IF;
+    EXIT WHEN chosen IS NULL;
+
+    SELECT array_agg(l.id), bool_or(l.concurrency_key IS NOT NULL) INTO taken, crowded FROM (
+      SELECT j.id, j.concurrency_key FROM job_info j WHERE j.id = ANY (chosen) AND j.status = 'QUEUED' AND NOT j.blocked ORDER BY j.id FOR NO KEY UPDATE SKIP LOCKED) l;
+    IF cardinality(taken) IS DISTINCT FROM cardinality(chosen) AND NOT careful THEN
+      careful := true;
+      CONTINUE;
+    END IF;
+    EXIT WHEN taken IS NULL OR NOT crowded;
+
+    -- Concurrency keys. A key whose row another queue's claim holds is left for next time; a job whose key is full leaves the
+    -- claimable index (`blocked`) until the key is free. The lock comes first, the count in the next statement.
+    SELECT coalesce(array_agg(k.tenant), '{}'), coalesce(array_agg(k.key), '{}') INTO key_tenants, key_names FROM (
+      SELECT k.tenant, k.key FROM concurrency_key k
+      WHERE (k.tenant, k.key) IN (SELECT j.tenant, j.concurrency_key FROM job_info j WHERE j.id = ANY (taken) AND j.concurrency_key IS NOT NULL)
+      ORDER BY k.tenant, k.key FOR NO KEY UPDATE SKIP LOCKED) k;
+    WITH room AS (
+      SELECT k.tenant, k.key, k.max_running - (SELECT count(*) FROM job_info l WHERE l.tenant = k.tenant AND l.concurrency_key = k.key
+                                               AND l.status IN ('TO_BE_RUN', 'RUNNING')) AS room
+      FROM concurrency_key k WHERE (k.tenant, k.key) IN (SELECT * FROM unnest(key_tenants, key_names))
+    ), ranked AS (
+      SELECT j.id, r.room, row_number() OVER (PARTITION BY j.tenant, j.concurrency_key ORDER BY j.priority DESC, j.number) AS nth
+      FROM job_info j LEFT JOIN room r ON r.tenant = j.tenant AND r.key = j.concurrency_key
+      WHERE j.id = ANY (taken) AND j.concurrency_key IS NOT NULL
+    )
+    SELECT coalesce(array_agg(x.id) FILTER (WHERE x.room IS NOT NULL AND x.nth > x.room), '{}'), coalesce(array_agg(x.id) FILTER (WHERE x.room IS NULL), '{}')
+    INTO full_ids, left_ids FROM ranked x;
+    EXIT WHEN full_ids = '{}' AND left_ids = '{}';
+    UPDATE job_info j SET blocked = true WHERE j.id = ANY (full_ids) AND j.status = 'QUEUED';
+    passed := passed || left_ids;
+    rounds := rounds + 1;
+    IF rounds >= 4 THEN    -- a long backlog of one key is put aside over several claims, not in one
+      taken := ARRAY(SELECT t FROM unnest(taken) t WHERE t <> ALL (full_ids) AND t <> ALL (left_ids));
+      EXIT;
+    END IF;
+  END LOOP;
+  IF taken IS NULL OR chosen IS NULL THEN
+    RETURN;
+  END IF;
+
+  RETURN QUERY
+  WITH claimed AS (
+    UPDATE job_info j
+    SET status = 'TO_BE_RUN', run = j.run + 1, attempt = j.attempt + 1, sequence = j.sequence + 1, daemon_id = me, claim_date = clock_timestamp()
+    WHERE j.id = ANY (taken) AND j.status = 'QUEUED'
+    RETURNING j.*
+  ), box AS (
+    INSERT INTO outbox (daemon_id, job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
+    SELECT me, array_agg(c.id), array_agg(c.sequence), array_agg(c.run), array_agg(c.attempt), array_agg(c.status), array_agg('QUEUED'::text), array_agg(c.claim_date),
+           array_agg(c.priority), array_agg(c.percent_completed), array_agg(NULL::jsonb)
+    FROM claimed c HAVING count(*) > 0 RETURNING id
+  )
+  SELECT c.id, c.tenant, c.job_class, c.run, c.attempt, c.max_attempts, c.sequence, c.priority, c.parameters::text,
+         coalesce(c.expiration_date <= c.claim_date, false), c.timeout, c.user_metadata::text, c.owner, c.description, c.correlation_id, c.traceparent,
+         c.concurrency_key, c.pipeline_id, c.stage_id, c.created_date, c.claim_date, (SELECT b.id FROM box b)
+  FROM claimed c;
+END $$;
+
+-- Lets jobs that wait for these keys into the claimable index again, as many as the keys have room for. Called after a keyed run has
+-- ended and its end is committed; each daemon's look each second does it for all keys, should a caller have died in between.
+CREATE OR REPLACE FUNCTION unblock(tenants text[], keys text[]) RETURNS integer LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+DECLARE
+  queues text[];
+BEGIN
+  PERFORM FROM concurrency_key k WHERE (k.tenant, k.key) IN (SELECT * FROM unnest(tenants, keys)) ORDER BY k.tenant, k.key FOR NO KEY UPDATE;
+  WITH room AS (
+    SELECT k.tenant, k.key, k.max_running
+           - (SELECT count(*) FROM job_info l WHERE l.tenant = k.tenant AND l.concurrency_key = k.key AND l.status IN ('TO_BE_RUN', 'RUNNING')) AS room
+    FROM concurrency_key k WHERE (k.tenant, k.key) IN (SELECT * FROM unnest(tenants, keys))
+  ), freed AS (               -- the first of all that wait, blocked or not: nobody is overtaken by a later submission
+    UPDATE job_info j SET blocked = false
+    WHERE j.status = 'QUEUED' AND j.blocked AND j.id = ANY (ARRAY(
+      SELECT n.id FROM room r, LATERAL (
+        SELECT b.id FROM job_info b WHERE b.tenant = r.tenant AND b.concurrency_key = r.key AND b.status = 'QUEUED'
+        ORDER BY b.priority DESC, b.number LIMIT greatest(r.room, 0) FOR NO KEY UPDATE SKIP LOCKED) n))
+    RETURNING j.queue
+  )
+  SELECT array_agg(f.queue) INTO queues FROM freed f;
+  PERFORM wake(ARRAY(SELECT DISTINCT unnest(queues)));
+  RETURN coalesce(cardinality(queues), 0);
+END $$;
+
+INSERT INTO schema_version (version) VALUES (1) ON CONFLICT DO NOTHING;
