@@ -38,7 +38,7 @@ class RabbitmqInstallation:
 
 def find_or_fetch_rabbitmq(announce: Callable[[str], None]) -> RabbitmqInstallation:
     """Return the RabbitMQ of this machine, or fetch one into the user's cache. Raises ServerStartError."""
-    found = _find()
+    found = find_rabbitmq()
     if found is None:
         try:
             root = rabbitmq_fetch.fetch(offline=rabbitmq_fetch.offline_asked(), announce=announce)
@@ -50,7 +50,8 @@ def find_or_fetch_rabbitmq(announce: Callable[[str], None]) -> RabbitmqInstallat
     return found
 
 
-def _find() -> RabbitmqInstallation | None:
+def find_rabbitmq() -> RabbitmqInstallation | None:
+    """Return the RabbitMQ of this machine, or None. Raises ServerStartError when a wrong one is named."""
     if given := os.environ.get("JOBSERVICE_RMQ_ROOT"):
         found = _in_tree(Path(given))
         if found is None:

@@ -103,8 +103,8 @@ class PrivateStack:
     def describe(self) -> list[str]:
         """One line for each server: what it is, where, which version."""
         return [
-            f"{server.name} {server.version}, private, on 127.0.0.1:{server.port}"
-            for server in (self._postgres, self._rabbitmq)
+            f"{service}: {server.name} {server.version}, private, on 127.0.0.1:{server.port}"
+            for service, server in (("database", self._postgres), ("broker", self._rabbitmq))
             if server is not None
         ]
 
