@@ -299,6 +299,15 @@ CREATE OR REPLACE FUNCTION wake(queues text[]) RETURNS void LANGUAGE sql VOLATIL
   WHERE EXISTS (SELECT FROM daemon d WHERE d.idle AND d.stopped_at IS NULL AND d.lost_at IS NULL AND q = ANY (d.queues))
 $$;
 
+-- What a statement that queued jobs or wrote facts for others to publish says to the daemons.
+CREATE OR REPLACE FUNCTION announce(queues text[], facts boolean) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+BEGIN
+  PERFORM wake(queues);
+  IF facts THEN
+    PERFORM pg_notify(current_schema() || '_facts', '');
+  END IF;
+END $$;
+
 -- Stores the jobs of a JSON array (or one object), all or none. Returns one row for each, in the order given; `created` is
 -- false where the idempotency key named a job that existed. Bad input: SQLSTATE 22023, DETAIL is {"code", "field", "index"}.
 CREATE OR REPLACE FUNCTION submit(jobs jsonb) RETURNS TABLE (job_id uuid, created boolean)

@@ -1,5 +1,6 @@
 """A fact: one status change as the outbox keeps it. Its event is built from it and the job's card, in one place."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -41,3 +42,16 @@ class Fact:
     will_retry: bool = False
     error: dict[str, Any] | None = None
     """`{"type", "message"}` when FAILED or `will_retry`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What one transaction told: the content of one outbox row, as memory holds it right after the commit."""
+
+    outbox_id: int
+    facts: tuple[Fact, ...]
+    cards: Mapping[UUID, JobCard]
+    results: Mapping[UUID, str]
+    """JSON texts of results, for SUCCEEDED facts."""
+    look_back: bool = False
+    """Whether an earlier fact of one of these jobs may still wait in somebody else's outbox row."""

@@ -1,0 +1,86 @@
+"""Applies and checks the schema. `schema.sql` is the only DDL; later versions add numbered migrations beside it."""
+
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+
+from jobservice.domain.errors import SchemaError
+from jobservice.store.sql import DEFAULT_SCHEMA, checked_schema_name
+
+VERSION: Final = 1
+"""The version this code writes. It runs on its own and on any newer one of the same major version (hundreds)."""
+
+_LOCK: Final = 0x6A6F6273  # one applies at a time, over all schemas of a database: it is rare and short
+_HEADER = re.compile(r"^(CREATE SCHEMA IF NOT EXISTS|SET search_path =) jobservice\b", re.MULTILINE)
+_GIN = "CREATE INDEX IF NOT EXISTS job_info_parameters ON {schema}.job_info USING gin (parameters jsonb_path_ops)"
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaState:
+    """What `check` found. `found` is None when there is no schema."""
+
+    schema: str
+    found: int | None
+    wanted: int = VERSION
+
+    @property
+    def current(self) -> bool:
+        """Whether this code can run on it."""
+        return self.found is not None and self.wanted <= self.found < (self.wanted // 100 + 1) * 100
+
+    def describe(self) -> str:
+        """One sentence: what is there and what to do."""
+        if self.found is None:
+            return f"schema {self.schema!r} is missing; run `jobservice schema apply`"
+        if self.found < self.wanted:
+            return f"schema {self.schema!r} is version {self.found}, older than {self.wanted}; run `jobservice schema apply`"
+        if not self.current:
+            return f"schema {self.schema!r} is version {self.found}, newer than this program can use ({self.wanted}); update it"
+        return f"schema {self.schema!r} is version {self.found}"
+
+
+def ddl(schema: str = DEFAULT_SCHEMA) -> str:
+    """The text of `schema.sql` for this schema's name."""
+    shipped = files("jobservice.store").joinpath("schema.sql")
+    source = shipped if shipped.is_file() else Path(__file__).resolve().parents[2] / "schema.sql"
+    return _HEADER.sub(rf"\1 {checked_schema_name(schema)}", source.read_text(encoding="utf-8"))
+
+
+async def apply(connection: asyncpg.Connection, schema: str = DEFAULT_SCHEMA, *, parameter_index: bool = False) -> int:
+    """Brings the schema to this code's version, once, whoever else tries at the same time; returns the version.
+
+    `parameter_index` adds a GIN index for searches by parameter, which costs throughput. SchemaError when the
+    schema found is newer than this code.
+    """
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        before = await check(connection, schema)
+        if before.found is not None and before.found > VERSION:
+            if not before.current:
+                raise SchemaError(before.describe())
+            return before.found
+        previous = await connection.fetchval("SELECT current_setting('search_path')")
+        await connection.execute(ddl(schema))
+        if parameter_index:
+            await connection.execute(_GIN.format(schema=checked_schema_name(schema)))
+        await connection.execute("SELECT set_config('search_path', $1, false)", previous)
+    return VERSION
+
+
+async def check(connection: asyncpg.Connection, schema: str = DEFAULT_SCHEMA) -> SchemaState:
+    """Looks; changes nothing."""
+    name = checked_schema_name(schema)
+    known = await connection.fetchval("SELECT to_regclass($1::text) IS NOT NULL", f"{name}.schema_version")
+    found = await connection.fetchval(f"SELECT max(version) FROM {name}.schema_version") if known else None
+    return SchemaState(schema=schema, found=found)
+
+
+async def require(connection: asyncpg.Connection, schema: str = DEFAULT_SCHEMA) -> None:
+    """SchemaError unless this code can run on the schema."""
+    state = await check(connection, schema)
+    if not state.current:
+        raise SchemaError(state.describe())

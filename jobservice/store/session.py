@@ -1,0 +1,94 @@
+"""One connection of the daemon, taken in turns and made anew after it was lost.
+
+A daemon has at most four: claim, writer, intake (which also listens) and heartbeat. Statements are never cut from
+this side in the middle: the server's `statement_timeout` ends them; only a connection that is dead altogether is given
+up, and then the rows are compared with memory (see `leases`).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from jobservice.store.failures import CONNECTION_LOST, translated
+
+STATEMENT_TIMEOUT_SECONDS = 30
+GIVEN_UP_AFTER_SECONDS = 45.0
+CONNECT_TIMEOUT_SECONDS = 10.0
+
+_SETTINGS = {
+    "statement_timeout": f"{STATEMENT_TIMEOUT_SECONDS}s",
+    "lock_timeout": "5s",
+    "idle_in_transaction_session_timeout": "20s",
+    "synchronous_commit": "on",
+    "timezone": "UTC",
+    "jit": "off",
+}
+
+OnConnect = Callable[[asyncpg.Connection], Awaitable[None]]
+
+
+class Session:
+    """`async with session.use() as connection`: exclusive, connected, errors translated."""
+
+    def __init__(self, *, url: str, name: str, on_connect: OnConnect | None = None) -> None:
+        self.name = name
+        self.losses = 0
+        """How often an established connection was lost; answers may have been lost with it."""
+        self._url = url
+        self._on_connect = on_connect
+        self._lock = asyncio.Lock()
+        self._connection: asyncpg.Connection | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection stood when it was last looked at."""
+        return self._connection is not None and not self._connection.is_closed()
+
+    @asynccontextmanager
+    async def use(self) -> AsyncIterator[asyncpg.Connection]:
+        """Yields the connection; DatabaseUnavailable when there is none to be had or it breaks meanwhile."""
+        async with self._lock:
+            with translated():
+                connection = await self._ensure()
+                try:
+                    yield connection
+                except BaseException as error:
+                    if isinstance(error, CONNECTION_LOST) or connection.is_closed() or not isinstance(error, Exception):
+                        self._drop()
+                    raise
+
+    async def close(self) -> None:
+        """Ends the connection in good order."""
+        connection, self._connection = self._connection, None
+        if connection is not None and not connection.is_closed():
+            try:
+                await connection.close(timeout=2)
+            except (*CONNECTION_LOST, asyncpg.PostgresError):
+                connection.terminate()
+
+    async def _ensure(self) -> asyncpg.Connection:
+        if self._connection is not None and self._connection.is_closed():
+            self._drop()
+        if self._connection is None:
+            connection = await asyncpg.connect(
+                self._url,
+                timeout=CONNECT_TIMEOUT_SECONDS,
+                command_timeout=GIVEN_UP_AFTER_SECONDS,
+                server_settings={"application_name": f"jobservice {self.name}", **_SETTINGS},
+            )
+            try:
+                if self._on_connect is not None:
+                    await self._on_connect(connection)
+            except BaseException:
+                connection.terminate()
+                raise
+            self._connection = connection
+        return self._connection
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+            self.losses += 1
