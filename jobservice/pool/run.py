@@ -1,0 +1,307 @@
+"""Owns one run: the execution of one claimed job, from the first check to the removal of its workspace.
+
+Started by the pool in a task of its own. It writes no state: it reports its start and its outcome, and whatever the
+job does, nothing but a cancellation by the pool comes out of it.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeAlias
+from uuid import UUID
+
+from structlog.typing import FilteringBoundLogger
+
+from jobservice.domain.claimed import ClaimedJob
+from jobservice.domain.outcomes import EXPIRED_MESSAGE, Aborted, Failed, HandedBack, Outcome, Succeeded
+from jobservice.pool.claimed_info import info_of
+from jobservice.pool.executors import Executor
+from jobservice.pool.failures import abort_in, failed
+from jobservice.pool.workspace import Workspaces
+from jobservice.sdk.abstract_job import AbstractJob, instantiate
+from jobservice.sdk.definition import JobDefinition
+from jobservice.sdk.job_info import JobInfo
+from jobservice.sdk.json_values import dump
+from jobservice.sdk.progress import Progress
+from jobservice.sdk.registry import Registry
+from jobservice.sdk.results import encode_result
+
+
+class RunReports(Protocol):
+    """Where a run tells its start and its end. Neither call waits, neither raises."""
+
+    def start(self, run: "Run") -> None: ...
+    def finish(self, run: "Run", outcome: Outcome) -> None: ...
+
+
+UnknownClass: TypeAlias = Callable[["Run"], Awaitable[Outcome]]
+"""Decides about a job whose class this daemon does not know: HandedBack or Failed."""
+
+
+class _Prepared(NamedTuple):
+    job: AbstractJob
+    arguments: dict[str, Any]
+    executor: Executor
+
+
+class Run:
+    """One run of one job, and the JobContext of that job."""
+
+    __slots__ = (
+        "_abandoned",
+        "_cancel_sent",
+        "_executing",
+        "_executors",
+        "_info",
+        "_job_log",
+        "_leaving",
+        "_log",
+        "_next_jobs",
+        "_registry",
+        "_reports",
+        "_task",
+        "_unknown_class",
+        "_workspaces",
+        "claimed",
+        "ended",
+        "job_id",
+        "progress",
+        "run",
+        "started_at",
+        "stop_reason",
+        "workspace",
+    )
+
+    def __init__(
+        self,
+        *,
+        claimed: ClaimedJob,
+        registry: Registry,
+        executors: Mapping[str, Executor],
+        workspaces: Workspaces,
+        reports: RunReports,
+        log: FilteringBoundLogger,
+        unknown_class: UnknownClass,
+    ) -> None:
+        self.claimed = claimed
+        self.job_id: UUID = claimed.card.job_id
+        self.run = claimed.run
+        self.progress = Progress()
+        self.workspace: Path | None = None
+        self.started_at: float | None = None
+        """`time.monotonic()` at the report of the start."""
+        self.ended = False
+        self.stop_reason: str | None = None
+        self._registry = registry
+        self._executors = executors
+        self._workspaces = workspaces
+        self._reports = reports
+        self._log = log
+        self._unknown_class = unknown_class
+        self._task: asyncio.Task[Any] | None = None
+        self._executing: Executor | None = None
+        self._cancel_sent = False
+        self._abandoned = False
+        self._leaving: str | None = None
+        self._next_jobs: list[dict[str, Any]] = []
+        self._info: JobInfo | None = None
+        self._job_log: FilteringBoundLogger | None = None
+
+    async def execute(self) -> None:
+        """Runs the job to its outcome and reports it. Raises CancelledError when the pool cancels it, nothing else."""
+        self._task = asyncio.current_task()
+        try:
+            prepared = await self._prepare()
+            if isinstance(prepared, _Prepared):
+                self._report_start()
+                outcome = await self._execute(prepared)
+            else:
+                outcome = prepared
+        finally:
+            self.ended = True
+        self._report_finish(outcome)
+        await self._remove_workspace()
+
+    # What others may ask of a run, at any time.
+
+    def request_stop(self, reason: str) -> None:
+        """Ends the run ABORTED: before its start at once, on the event loop by a cancel, on a thread at its next check.
+
+        From the event loop's thread, or from the job itself. The first reason stands.
+        """
+        if self.ended or self.stop_reason is not None:
+            return
+        self.stop_reason = reason
+        if self._executing is not None and self._executing.cancellable:
+            self._cancel()
+
+    def hand_back(self) -> None:
+        """Ends the run HANDED BACK, for a drain. A job on a thread is left to end with the process."""
+        self._leave("the daemon hands its jobs back")
+
+    def abandon(self) -> None:
+        """Ends the run and reports nothing: the job belongs to somebody else by now. A thread is waited for."""
+        self._abandoned = True
+        if self._executing is None or self._executing.cancellable:
+            self._leave("the run was lost")
+        else:
+            self._leaving = "the run was lost"
+
+    def estimated_completion_seconds(self) -> float | None:
+        """Seconds until the end if it goes on as so far; None while nothing can be said."""
+        if self.started_at is None:
+            return None
+        return self.progress.remaining_seconds(time.monotonic() - self.started_at)
+
+    # What the job may ask of its run.
+
+    @property
+    def ending(self) -> str | None:
+        """Why the job is to end now, or None."""
+        return self.stop_reason or self._leaving
+
+    @property
+    def info(self) -> JobInfo:
+        """The job as it was claimed. Built when first asked for: most jobs never do."""
+        if self._info is None:
+            self._info = info_of(self.claimed)
+        return self._info
+
+    @property
+    def log(self) -> FilteringBoundLogger:
+        """The job's own logger, bound when first asked for."""
+        if self._job_log is None:
+            card = self.claimed.card
+            self._job_log = self._log.bind(
+                job_id=str(self.job_id),
+                run=self.run,
+                tenant=card.tenant,
+                queue=card.queue,
+                job_class=card.job_class,
+                correlation_id=card.correlation_id,
+            )
+        return self._job_log
+
+    def add_next_jobs(self, jobs: tuple[JobInfo, ...]) -> None:
+        """Keeps submissions for the success; they carry on this job's correlation where they have none of their own."""
+        card = self.claimed.card
+        carried = {"correlation_id": card.correlation_id, "traceparent": card.traceparent}
+        inherited = {name: value for name, value in carried.items() if value is not None}
+        self._next_jobs.extend([inherited | job.to_submission() for job in jobs])
+
+    # The steps, in their order.
+
+    async def _prepare(self) -> _Prepared | Outcome:
+        if self.claimed.expired:
+            return Failed("Expired", EXPIRED_MESSAGE)
+        if self.ending is not None:
+            return self._outcome_of_ending()
+        definition = self._registry.find(self.claimed.card.job_class)
+        if definition is None:
+            return await self._without_class()
+        try:
+            return self._made_ready(definition)
+        except BaseException as error:  # noqa: BLE001 - annotations' validators and __init__ are a user's code
+            return failed(error)
+
+    async def _without_class(self) -> Outcome:
+        try:
+            outcome = await self._unknown_class(self)
+        except Exception as error:  # noqa: BLE001 - no job may stay TO_BE_RUN for an error of ours
+            outcome = failed(error)
+        return outcome if self.ending is None else self._outcome_of_ending()
+
+    def _made_ready(self, definition: JobDefinition) -> _Prepared:
+        arguments = definition.validator.validate_json(self.claimed.parameters)
+        if definition.needs_workspace:
+            self.workspace = self._workspaces.make(self.job_id, self.run)
+        job = instantiate(definition.job_class, self)
+        return _Prepared(job, arguments, self._executors[definition.executor])
+
+    def _report_start(self) -> None:
+        self.started_at = time.monotonic()
+        self._reports.start(self)
+
+    async def _execute(self, prepared: _Prepared) -> Outcome:
+        self._executing = prepared.executor
+        try:
+            value = await prepared.executor.execute(prepared.job, prepared.arguments)
+            outcome: Outcome = self._succeeded(value)
+        except BaseException as error:  # noqa: BLE001 - SystemExit in a job would end the event loop
+            outcome = self._outcome_of(error)
+        finally:
+            self._executing = None
+        if self._cancel_sent:
+            await self._settle_cancel()
+        return outcome
+
+    def _report_finish(self, outcome: Outcome) -> None:
+        if not self._abandoned:
+            self._reports.finish(self, outcome)
+
+    async def _remove_workspace(self) -> None:
+        if self.workspace is not None:
+            await asyncio.to_thread(self._workspaces.remove, self.job_id, self.run)
+
+    # How it ended.
+
+    def _succeeded(self, value: object) -> Succeeded:
+        result, result_class = encode_result(value)
+        next_jobs = dump(self._next_jobs) if self._next_jobs else None
+        return Succeeded(result=result, result_class=result_class, next_jobs=next_jobs)
+
+    def _outcome_of(self, error: BaseException) -> Outcome:
+        if isinstance(error, GeneratorExit) and not _loop_is_running():
+            raise error  # the process throws an unfinished coroutine away; its job has no end
+        if self._cancel_sent:
+            return self._outcome_of_cancel(error)
+        if self._task is not None and self._task.cancelling():
+            raise asyncio.CancelledError
+        aborted = abort_in(error)
+        if aborted is None:
+            return failed(error)
+        return self._outcome_of_ending() if aborted.reason == self.ending else Aborted(aborted.reason)
+
+    def _outcome_of_cancel(self, error: BaseException) -> Outcome:
+        # Whatever a job raises when it is cancelled, it did not fail by itself.
+        if not isinstance(error, asyncio.CancelledError) and abort_in(error) is None:
+            ended_in = failed(error)
+            self.log.warning("run.error_after_cancel", error_type=ended_in.error_type, message=ended_in.message)
+        return self._outcome_of_ending()
+
+    def _outcome_of_ending(self) -> Outcome:
+        if self.stop_reason is not None:
+            return Aborted(self.stop_reason)
+        return HandedBack(self._leaving or "")
+
+    # Cancelling.
+
+    def _leave(self, reason: str) -> None:
+        if self.ended:
+            return
+        self._leaving = self._leaving or reason
+        if self._executing is not None:
+            self._cancel()
+
+    def _cancel(self) -> None:
+        if self._task is not None and not self._cancel_sent:
+            self._cancel_sent = True
+            self._task.cancel()
+
+    async def _settle_cancel(self) -> None:
+        """Takes back the run's own cancel, so that only the pool's is left."""
+        # A job that returned before its next await has not met the cancel; left over, it would cancel this task's end.
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        if self._task is not None and self._task.uncancel() > 0:
+            raise asyncio.CancelledError
+
+
+def _loop_is_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
