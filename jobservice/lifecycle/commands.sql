@@ -1,0 +1,120 @@
+-- What users do to jobs that exist. Each returns one row for each id, in the order given: the status afterwards, whether it was accepted,
+-- and if not, the code and the reason. `tenant` walls off: another tenant's job is as unknown as none.
+
+-- name: stop(ids, reason, tenant)
+SELECT s.job_id, s.status, s.accepted, s.code, NULL::text AS reason FROM jobservice.stop_jobs(:ids::uuid[], :reason, :tenant) s;
+
+-- name: enqueue(ids, tenant)
+-- PENDING → QUEUED for jobs that a user holds; what another reason holds is released by that reason only.
+WITH locked AS MATERIALIZED (
+  SELECT j.id, j.status AS was, j.held FROM jobservice.job_info j
+  WHERE j.id = ANY (:ids::uuid[]) AND (:tenant::text IS NULL OR j.tenant = :tenant) ORDER BY j.id FOR NO KEY UPDATE
+), changed AS (
+  UPDATE jobservice.job_info j SET status = 'QUEUED', held = NULL, queued_date = clock_timestamp(), sequence = j.sequence + 1
+  FROM locked l WHERE j.id = l.id AND j.status = 'PENDING' AND j.held = 'user'
+  RETURNING j.id, j.queue, j.sequence, j.run, j.attempt, j.queued_date, j.priority, j.percent_completed
+), box AS (
+  INSERT INTO jobservice.outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
+  SELECT array_agg(c.id), array_agg(c.sequence), array_agg(c.run), array_agg(c.attempt), array_agg('QUEUED'::text), array_agg('PENDING'::text), array_agg(c.queued_date),
+         array_agg(c.priority), array_agg(c.percent_completed), array_agg(NULL::jsonb)
+  FROM changed c HAVING count(*) > 0
+)
+SELECT i.id AS job_id, CASE WHEN c.id IS NOT NULL THEN 'QUEUED' ELSE l.was END AS status, c.id IS NOT NULL AS accepted,
+       CASE WHEN l.id IS NULL THEN 'unknown_job' WHEN c.id IS NULL THEN 'not_legal' END AS code,
+       CASE WHEN c.id IS NULL AND l.held IS NOT NULL THEN 'held by its ' || l.held END AS reason, a.announce::text
+FROM unnest(:ids::uuid[]) WITH ORDINALITY i (id, n) LEFT JOIN locked l ON l.id = i.id LEFT JOIN changed c ON c.id = i.id,
+  (SELECT jobservice.announce((SELECT array_agg(DISTINCT queue) FROM changed), EXISTS (SELECT FROM changed))) a ORDER BY i.n;
+
+-- name: restart(ids, tenant, expiration)
+-- FAILED / ABORTED → QUEUED: the same JobInfo once more. Clears what the last run left, never `run` or `sequence`.
+WITH locked AS MATERIALIZED (
+  SELECT j.id, j.status AS was, j.run, j.attempt, j.daemon_id, j.claim_date, j.start_date, j.stop_date, j.error_type, j.error_message,
+         coalesce(:expiration::timestamptz, j.expiration_date) <= clock_timestamp() AS too_late
+  FROM jobservice.job_info j
+  WHERE j.id = ANY (:ids::uuid[]) AND (:tenant::text IS NULL OR j.tenant = :tenant) ORDER BY j.id FOR NO KEY UPDATE
+), changed AS (
+  UPDATE jobservice.job_info j
+  SET status = 'QUEUED', held = NULL, blocked = false, queued_date = clock_timestamp(), sequence = j.sequence + 1, attempt = 0, lost_runs = 0, daemon_id = NULL,
+      claim_date = NULL, start_date = NULL, stop_date = NULL, stop_requested_at = NULL, stop_reason = NULL, percent_completed = 0, progress_done = NULL,
+      progress_total = NULL, progress_message = NULL, estimated_completion = NULL, result = NULL, result_class = NULL, error_type = NULL, error_message = NULL,
+      stack_trace = NULL, trigger_after_date = NULL, expiration_date = coalesce(:expiration::timestamptz, j.expiration_date)
+  FROM locked l WHERE j.id = l.id AND j.status IN ('FAILED', 'ABORTED') AND l.too_late IS NOT TRUE
+  RETURNING j.id, j.queue, j.sequence, j.run, j.attempt, j.queued_date, j.priority, j.percent_completed, l.was
+), box AS (
+  INSERT INTO jobservice.outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
+  SELECT array_agg(c.id), array_agg(c.sequence), array_agg(c.run), array_agg(c.attempt), array_agg('QUEUED'::text), array_agg(c.was), array_agg(c.queued_date),
+         array_agg(c.priority), array_agg(c.percent_completed), array_agg(NULL::jsonb)
+  FROM changed c HAVING count(*) > 0
+), history AS (
+  INSERT INTO jobservice.job_run (job_id, run, attempt, daemon_id, claim_date, start_date, end_date, ending, error_type, error_message)
+  SELECT l.id, l.run, l.attempt, l.daemon_id, l.claim_date, l.start_date, l.stop_date, l.was, l.error_type, l.error_message
+  FROM locked l JOIN changed c ON c.id = l.id WHERE l.run > 0 ON CONFLICT DO NOTHING
+)
+SELECT i.id AS job_id, CASE WHEN c.id IS NOT NULL THEN 'QUEUED' ELSE l.was END AS status, c.id IS NOT NULL AS accepted,
+       CASE WHEN l.id IS NULL THEN 'unknown_job' WHEN c.id IS NULL THEN 'not_legal' END AS code,
+       CASE WHEN c.id IS NULL AND l.was IN ('FAILED', 'ABORTED') THEN 'its expiration date has passed; give a new one' END AS reason, a.announce::text
+FROM unnest(:ids::uuid[]) WITH ORDINALITY i (id, n) LEFT JOIN locked l ON l.id = i.id LEFT JOIN changed c ON c.id = i.id,
+  (SELECT jobservice.announce((SELECT array_agg(DISTINCT queue) FROM changed), EXISTS (SELECT FROM changed))) a ORDER BY i.n;
+
+-- name: set_locked(ids, tenant, locked)
+-- A locked job is never cleaned. Legal in every status; touches nothing else, so no concurrent change is undone.
+WITH locked AS MATERIALIZED (
+  SELECT j.id FROM jobservice.job_info j WHERE j.id = ANY (:ids::uuid[]) AND (:tenant::text IS NULL OR j.tenant = :tenant) ORDER BY j.id FOR NO KEY UPDATE
+), changed AS (
+  UPDATE jobservice.job_info j SET locked = :locked::boolean FROM locked l WHERE j.id = l.id RETURNING j.id, j.status
+)
+SELECT i.id AS job_id, c.status, c.id IS NOT NULL AS accepted, CASE WHEN c.id IS NULL THEN 'unknown_job' END AS code, NULL::text AS reason
+FROM unnest(:ids::uuid[]) WITH ORDINALITY i (id, n) LEFT JOIN changed c ON c.id = i.id ORDER BY i.n;
+
+-- name: update_waiting(ids, tenant, priority, expiration)
+-- A new priority or expiration date for jobs that wait; NULL leaves as it is.
+WITH locked AS MATERIALIZED (
+  SELECT j.id, j.status FROM jobservice.job_info j WHERE j.id = ANY (:ids::uuid[]) AND (:tenant::text IS NULL OR j.tenant = :tenant) ORDER BY j.id FOR NO KEY UPDATE
+), changed AS (
+  UPDATE jobservice.job_info j SET priority = coalesce(:priority::integer, j.priority), expiration_date = coalesce(:expiration::timestamptz, j.expiration_date)
+  FROM locked l WHERE j.id = l.id AND j.status IN ('PENDING', 'QUEUED') RETURNING j.id
+)
+SELECT i.id AS job_id, l.status, c.id IS NOT NULL AS accepted, CASE WHEN l.id IS NULL THEN 'unknown_job' WHEN c.id IS NULL THEN 'not_legal' END AS code, NULL::text AS reason
+FROM unnest(:ids::uuid[]) WITH ORDINALITY i (id, n) LEFT JOIN locked l ON l.id = i.id LEFT JOIN changed c ON c.id = i.id ORDER BY i.n;
+
+-- name: as_submission(id, tenant)^
+-- An ended job as a submission once more; its idempotency key, expiration and trigger dates stay behind.
+SELECT j.status, j.id, jsonb_strip_nulls(jsonb_build_object('job_class', j.job_class, 'tenant', j.tenant, 'queue', j.queue, 'priority', j.priority, 'description', j.description,
+         'owner', j.owner, 'timeout', j.timeout, 'max_attempts', j.max_attempts, 'concurrency_key', j.concurrency_key, 'correlation_id', j.correlation_id,
+         'traceparent', j.traceparent, 'locked', j.locked)) || jsonb_build_object('parameters', j.parameters, 'user_metadata', j.user_metadata) AS submission
+FROM jobservice.job_info j WHERE j.id = :id::uuid AND (:tenant::text IS NULL OR j.tenant = :tenant);
+
+-- name: link_rerun(id, original)!
+UPDATE jobservice.job_info SET rerun_of = :original::uuid WHERE id = :id::uuid AND run = 0;
+
+-- name: select_ids(tenant, job_class, statuses, owner, batch)
+-- The jobs that a selection names, oldest first.
+SELECT j.id FROM jobservice.job_info j
+WHERE (:tenant::text IS NULL OR j.tenant = :tenant) AND (:job_class::text IS NULL OR j.job_class = :job_class)
+  AND (:owner::text IS NULL OR j.owner = :owner) AND j.status = ANY (:statuses::text[]) ORDER BY j.id LIMIT :batch::integer;
+
+-- name: submit(jobs)
+SELECT s.job_id, s.created FROM jobservice.submit(:jobs::text::jsonb) s;
+
+-- name: set_tenant(tenant, paused, max_running, weight)!
+-- NULL leaves as it is; a max_running of -1 takes the limit away.
+INSERT INTO jobservice.tenant AS t (tenant, paused, max_running, weight)
+VALUES (:tenant, coalesce(:paused::boolean, false), nullif(:max_running::integer, -1), coalesce(:weight::real, 1))
+ON CONFLICT (tenant) DO UPDATE SET paused = coalesce(:paused::boolean, t.paused), weight = coalesce(:weight::real, t.weight),
+  max_running = CASE WHEN :max_running::integer IS NULL THEN t.max_running ELSE nullif(:max_running::integer, -1) END;
+
+-- name: set_queue(queue, paused, max_running)!
+INSERT INTO jobservice.queue AS q (queue, paused, max_running) VALUES (:queue, coalesce(:paused::boolean, false), nullif(:max_running::integer, -1))
+ON CONFLICT (queue) DO UPDATE SET paused = coalesce(:paused::boolean, q.paused),
+  max_running = CASE WHEN :max_running::integer IS NULL THEN q.max_running ELSE nullif(:max_running::integer, -1) END;
+
+-- name: set_share(queue, tenant, max_running, weight)!
+-- Limit and weight of a tenant on one queue; -1 and 0 take them away.
+INSERT INTO jobservice.tenant_share AS s (queue, tenant, max_running, weight)
+VALUES (:queue, :tenant, nullif(:max_running::integer, -1), nullif(:weight::real, 0))
+ON CONFLICT (queue, tenant) DO UPDATE SET
+  max_running = CASE WHEN :max_running::integer IS NULL THEN s.max_running ELSE nullif(:max_running::integer, -1) END,
+  weight = CASE WHEN :weight::real IS NULL THEN s.weight ELSE nullif(:weight::real, 0) END;
+
+-- name: wake_queue(queue)
+SELECT jobservice.wake(ARRAY[:queue::text])::text;

@@ -1,0 +1,135 @@
+-- Statements of any daemon, on its own initiative. Their facts belong to nobody (`daemon_id` NULL): whoever sweeps publishes them.
+
+-- name: look()^
+-- What there is to do, in one probe of each partial index: the only query that an idle daemon's upkeep sends.
+SELECT (SELECT min(j.trigger_after_date) - clock_timestamp() FROM jobservice.job_info j WHERE j.status = 'PENDING' AND j.held IN ('trigger', 'backoff')) AS next_due,
+       EXISTS (SELECT FROM jobservice.job_info j WHERE j.status IN ('PENDING', 'QUEUED') AND j.expiration_date <= clock_timestamp()) AS expired,
+       EXISTS (SELECT FROM jobservice.job_info j WHERE j.status = 'QUEUED' AND j.blocked) AS blocked,
+       EXISTS (SELECT FROM jobservice.outbox o LEFT JOIN jobservice.daemon d ON d.id = o.daemon_id
+               WHERE o.daemon_id IS NULL OR d.id IS NULL OR d.lost_at IS NOT NULL OR d.stopped_at IS NOT NULL) AS unpublished;
+
+-- name: enqueue_due(batch)
+-- PENDING → QUEUED for jobs whose trigger date has come. Returns the queues, one row for each job.
+WITH locked AS MATERIALIZED (
+  SELECT j.id FROM jobservice.job_info j
+  WHERE j.id = ANY (ARRAY(SELECT d.id FROM jobservice.job_info d WHERE d.status = 'PENDING' AND d.held IN ('trigger', 'backoff') AND d.trigger_after_date <= clock_timestamp()
+                          ORDER BY d.trigger_after_date LIMIT :batch::integer))
+    AND j.status = 'PENDING' ORDER BY j.id FOR NO KEY UPDATE SKIP LOCKED
+), changed AS (
+  UPDATE jobservice.job_info j SET status = 'QUEUED', held = NULL, queued_date = clock_timestamp(), sequence = j.sequence + 1
+  FROM locked l WHERE j.id = l.id AND j.status = 'PENDING' AND j.held IN ('trigger', 'backoff') AND j.trigger_after_date <= clock_timestamp()
+  RETURNING j.id, j.queue, j.sequence, j.run, j.attempt, j.queued_date, j.priority, j.percent_completed
+), box AS (
+  INSERT INTO jobservice.outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
+  SELECT array_agg(c.id), array_agg(c.sequence), array_agg(c.run), array_agg(c.attempt), array_agg('QUEUED'::text), array_agg('PENDING'::text), array_agg(c.queued_date),
+         array_agg(c.priority), array_agg(c.percent_completed), array_agg(NULL::jsonb)
+  FROM changed c HAVING count(*) > 0
+)
+SELECT c.id, c.queue, a.announce::text FROM changed c,
+  (SELECT jobservice.announce((SELECT array_agg(DISTINCT queue) FROM changed), EXISTS (SELECT FROM changed))) a;
+
+-- name: expire(batch)
+-- PENDING / QUEUED → FAILED for waiting jobs whose expiration date has passed.
+WITH locked AS MATERIALIZED (
+  SELECT j.id, j.status AS was FROM jobservice.job_info j
+  WHERE j.id = ANY (ARRAY(SELECT d.id FROM jobservice.job_info d WHERE d.status IN ('PENDING', 'QUEUED') AND d.expiration_date <= clock_timestamp()
+                          ORDER BY d.expiration_date LIMIT :batch::integer))
+    AND j.status IN ('PENDING', 'QUEUED') ORDER BY j.id FOR NO KEY UPDATE SKIP LOCKED
+), changed AS (
+  UPDATE jobservice.job_info j
+  SET status = 'FAILED', held = NULL, blocked = false, stop_date = clock_timestamp(), sequence = j.sequence + 1, error_type = 'Expired', error_message = 'Expiration date reached'
+  FROM locked l WHERE j.id = l.id AND j.status IN ('PENDING', 'QUEUED') AND j.expiration_date <= clock_timestamp()
+  RETURNING j.id, l.was, j.sequence, j.run, j.attempt, j.stop_date, j.priority, j.percent_completed, j.error_type, j.error_message
+), box AS (
+  INSERT INTO jobservice.outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
+  SELECT array_agg(c.id), array_agg(c.sequence), array_agg(c.run), array_agg(c.attempt), array_agg('FAILED'::text), array_agg(c.was), array_agg(c.stop_date),
+         array_agg(c.priority), array_agg(c.percent_completed), array_agg(jsonb_build_object('error', jsonb_build_object('type', c.error_type, 'message', c.error_message)))
+  FROM changed c HAVING count(*) > 0
+)
+SELECT c.id, a.announce::text FROM changed c, (SELECT jobservice.announce(NULL, EXISTS (SELECT FROM changed))) a;
+
+-- name: mark_lost(daemon, counter)$
+-- Conditional on the counter that was watched: a heartbeat in between wins.
+UPDATE jobservice.daemon SET lost_at = clock_timestamp()
+WHERE id = :daemon::uuid AND counter = :counter AND lost_at IS NULL AND stopped_at IS NULL RETURNING id;
+
+-- name: rescue(max_lost_runs, batch)
+-- TO_BE_RUN / RUNNING → QUEUED for jobs whose daemon is not alive: missing, marked lost, or stopped. No attempt is spent, but a lost run
+-- counts: from `max_lost_runs` on the job is poison and ends FAILED. A job with a stop mark ends ABORTED. SKIP LOCKED: a late finish
+-- that holds the row decides first, and is looked at again.
+WITH locked AS MATERIALIZED (
+  SELECT j.id, j.status AS was, j.run, j.daemon_id, j.claim_date, j.start_date, j.attempt,
+         CASE WHEN j.stop_requested_at IS NOT NULL THEN 'ABORTED' WHEN j.lost_runs + 1 >= :max_lost_runs::integer THEN 'FAILED' ELSE 'QUEUED' END AS becomes
+  FROM jobservice.job_info j LEFT JOIN jobservice.daemon d ON d.id = j.daemon_id
+  WHERE j.status IN ('TO_BE_RUN', 'RUNNING') AND (d.id IS NULL OR d.lost_at IS NOT NULL OR d.stopped_at IS NOT NULL)
+  ORDER BY j.id LIMIT :batch::integer FOR NO KEY UPDATE OF j SKIP LOCKED
+), changed AS (
+  UPDATE jobservice.job_info j
+  SET status               = l.becomes,
+      sequence             = j.sequence + 1,
+      lost_runs            = j.lost_runs + 1,
+      attempt              = j.attempt - (l.becomes = 'QUEUED')::integer,
+      daemon_id            = CASE WHEN l.becomes <> 'QUEUED' THEN j.daemon_id END,
+      queued_date          = CASE WHEN l.becomes = 'QUEUED' THEN clock_timestamp() ELSE j.queued_date END,
+      claim_date           = CASE WHEN l.becomes <> 'QUEUED' THEN j.claim_date END,
+      start_date           = CASE WHEN l.becomes <> 'QUEUED' THEN j.start_date END,
+      stop_date            = CASE WHEN l.becomes <> 'QUEUED' THEN clock_timestamp() END,
+      error_type           = CASE WHEN l.becomes = 'FAILED' THEN 'LostTooOften' END,
+      error_message        = CASE WHEN l.becomes = 'FAILED' THEN format('the daemons running this job were lost %s times (daemon.max_lost_runs); the last was %s', j.lost_runs + 1, j.daemon_id) END,
+      percent_completed    = CASE WHEN l.becomes = 'QUEUED' THEN 0 ELSE j.percent_completed END,
+      progress_done        = CASE WHEN l.becomes <> 'QUEUED' THEN j.progress_done END,
+      progress_total       = CASE WHEN l.becomes <> 'QUEUED' THEN j.progress_total END,
+      progress_message     = CASE WHEN l.becomes <> 'QUEUED' THEN j.progress_message END,
+      estimated_completion = NULL
+  FROM locked l WHERE j.id = l.id AND j.status = l.was AND j.run = l.run
+  RETURNING j.id, j.queue, j.status, l.was, j.sequence, j.run, j.attempt, j.priority, j.percent_completed, j.error_type, j.error_message, clock_timestamp() AS at,
+            l.daemon_id AS lost_daemon, l.claim_date AS claimed_at, l.start_date AS started_at, l.attempt AS spent
+), box AS (
+  INSERT INTO jobservice.outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
+  SELECT array_agg(c.id), array_agg(c.sequence), array_agg(c.run), array_agg(c.attempt), array_agg(c.status), array_agg(c.was), array_agg(c.at), array_agg(c.priority),
+         array_agg(c.percent_completed), array_agg(CASE WHEN c.status = 'FAILED' THEN jsonb_build_object('error', jsonb_build_object('type', c.error_type, 'message', c.error_message)) END)
+  FROM changed c HAVING count(*) > 0
+), history AS (
+  INSERT INTO jobservice.job_run (job_id, run, attempt, daemon_id, claim_date, start_date, end_date, ending)
+  SELECT c.id, c.run, c.spent, c.lost_daemon, c.claimed_at, c.started_at, c.at, 'lost' FROM changed c WHERE c.status = 'QUEUED' ON CONFLICT DO NOTHING
+)
+SELECT c.id, c.queue, c.status, c.lost_daemon, a.announce::text FROM changed c,
+  (SELECT jobservice.announce((SELECT array_agg(DISTINCT queue) FROM changed WHERE status = 'QUEUED'), EXISTS (SELECT FROM changed))) a;
+
+-- name: blocked_keys(batch)
+-- Keys for which jobs wait outside the claimable index.
+SELECT DISTINCT j.tenant, j.concurrency_key AS key FROM jobservice.job_info j WHERE j.status = 'QUEUED' AND j.blocked LIMIT :batch::integer;
+
+-- name: clean(status, older_than, batch)$
+-- Deletes ended jobs of one status, a bounded batch a call; never a locked one, never one with unpublished facts. Returns how many.
+WITH old AS MATERIALIZED (
+  SELECT j.id FROM jobservice.job_info j
+  WHERE j.status = :status AND j.status IN ('SUCCEEDED', 'FAILED', 'ABORTED') AND j.stop_date < clock_timestamp() - make_interval(secs => :older_than::double precision)
+    AND j.stop_date < coalesce((SELECT min(o.created_at) FROM jobservice.outbox o), 'infinity') AND NOT j.locked
+  ORDER BY j.stop_date LIMIT :batch::integer FOR UPDATE SKIP LOCKED
+), gone AS (
+  DELETE FROM jobservice.job_info j USING old o WHERE j.id = o.id AND j.status IN ('SUCCEEDED', 'FAILED', 'ABORTED') AND NOT j.locked RETURNING j.id
+), keys AS (
+  DELETE FROM jobservice.idempotency_key k USING gone g WHERE k.job_id = g.id
+), runs AS (
+  DELETE FROM jobservice.job_run r USING gone g WHERE r.job_id = g.id
+)
+SELECT count(*) FROM gone;
+
+-- name: abandon_pending(older_than, batch)
+-- PENDING → ABORTED for jobs that a user has held for longer than `retention.pending`; the next cleaning takes them.
+WITH locked AS MATERIALIZED (
+  SELECT j.id FROM jobservice.job_info j
+  WHERE j.status = 'PENDING' AND j.held = 'user' AND j.created_date < clock_timestamp() - make_interval(secs => :older_than::double precision) AND NOT j.locked
+  ORDER BY j.created_date LIMIT :batch::integer
+)
+SELECT s.job_id FROM (SELECT array_agg(l.id) AS ids FROM locked l) x, LATERAL jobservice.stop_jobs(x.ids, 'held for longer than retention.pending') s WHERE x.ids IS NOT NULL;
+
+-- name: forget_daemons(older_than)$
+-- Deletes the rows of daemons that ended long ago and that no job or outbox row names.
+WITH gone AS (
+  DELETE FROM jobservice.daemon d
+  WHERE coalesce(d.lost_at, d.stopped_at) < clock_timestamp() - make_interval(secs => :older_than::double precision)
+    AND NOT EXISTS (SELECT FROM jobservice.job_info j WHERE j.daemon_id = d.id AND j.status IN ('TO_BE_RUN', 'RUNNING'))
+    AND NOT EXISTS (SELECT FROM jobservice.outbox o WHERE o.daemon_id = d.id) RETURNING 1
+) SELECT count(*) FROM gone;
