@@ -59,10 +59,11 @@ class StackDirectory:
         if account.can_enter(self.path):
             return self.path / name
         place = _DATA_OF_ROOT / hashlib.sha256(str(self.path).encode()).hexdigest()[:12]
-        place.mkdir(parents=True, exist_ok=True, mode=0o711)
         link = self.path / name
         if not link.is_symlink():
+            shutil.rmtree(place, ignore_errors=True)  # of a directory of the same name that is gone
             link.symlink_to(place / name)
+        place.mkdir(parents=True, exist_ok=True, mode=0o711)
         return place / name
 
     def release(self, *, keep: bool) -> None:
