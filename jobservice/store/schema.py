@@ -36,11 +36,12 @@ class SchemaState:
         """One sentence: what is there and what to do."""
         if self.found is None:
             return f"schema {self.schema!r} is missing; run `jobservice schema apply`"
+        it_is = f"schema {self.schema!r} is version {self.found}"
         if self.found < self.wanted:
-            return f"schema {self.schema!r} is version {self.found}, older than {self.wanted}; run `jobservice schema apply`"
+            return f"{it_is}, older than {self.wanted}; run `jobservice schema apply`"
         if not self.current:
-            return f"schema {self.schema!r} is version {self.found}, newer than this program can use ({self.wanted}); update it"
-        return f"schema {self.schema!r} is version {self.found}"
+            return f"{it_is}, newer than this program can use ({self.wanted}); update the program"
+        return it_is
 
 
 def ddl(schema: str = DEFAULT_SCHEMA) -> str:

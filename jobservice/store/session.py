@@ -54,9 +54,12 @@ class Session:
                 connection = await self._ensure()
                 try:
                     yield connection
-                except BaseException as error:
-                    if isinstance(error, CONNECTION_LOST) or connection.is_closed() or not isinstance(error, Exception):
+                except Exception as error:
+                    if isinstance(error, CONNECTION_LOST) or connection.is_closed():
                         self._drop()
+                    raise
+                except BaseException:
+                    self._drop()  # cancelled in the middle of a statement: its answer will never be read
                     raise
 
     async def close(self) -> None:

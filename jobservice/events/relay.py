@@ -1,0 +1,281 @@
+"""Publishes what transactions told: from memory right after the commit, from the outbox after trouble.
+
+One relay per daemon, one channel. At least once and in order per job: duplicates are allowed, overtaking is not.
+docs/lifecycle.md has the argument. The relay has two modes:
+
+- *direct*: batches come from memory, in the order of their commits; each batch whose jobs may have earlier facts in
+  somebody else's outbox rows first publishes those.
+- *behind*, after any failure and when memory would grow: memory is dropped, and this daemon's own rows are read back
+  and published by id until none is left. Only then is memory used again.
+
+Rows of clients and of dead daemons are swept by one daemon at a time, by id, on the same channel.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+
+from jobservice.broker.frames import OutgoingMessage
+from jobservice.broker.messages import event_message
+from jobservice.domain.facts import Committed, Fact, JobCard
+from jobservice.domain.states import JobStatus
+from jobservice.store.outbox import Outbox, OutboxRow, StoredCard
+from jobservice.store.session import Session
+
+log = structlog.get_logger(__name__)
+
+FACTS_IN_MEMORY = 20_000
+"""Above this many the relay falls behind and reads from the outbox: memory is bounded, the outbox is not."""
+FACTS_AT_ONCE = 3_000
+ROWS_AT_ONCE = 100
+FIRST_PUBLISHED = 2
+"""Sequence of the first fact that can have an earlier published one only where submissions are published too."""
+
+
+class EventPublisher(Protocol):
+    """Publishes in order and returns when the broker has all; BrokerUnavailable otherwise."""
+
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> None: ...
+
+
+class Relay:
+    """`offer` never waits; `run_once` belongs to a Loop."""
+
+    def __init__(
+        self,
+        *,
+        session: Session,
+        outbox: Outbox,
+        publisher: EventPublisher,
+        daemon_id: UUID,
+        result_max_bytes: int,
+        confirm: Callable[[int], None],
+        wake: Callable[[], None],
+    ) -> None:
+        self._session = session
+        self._outbox = outbox
+        self._publisher = publisher
+        self._daemon_id = daemon_id
+        self._result_max_bytes = result_max_bytes
+        self._confirm = confirm
+        self._wake = wake
+        self._memory: deque[Committed] = deque()
+        self._facts_held = 0
+        self._held: set[int] = set()
+        self._behind = False
+        self._dropped = 0
+        self._sweep_wanted = True
+        self._oldest_since: float | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.published = 0
+        """Events confirmed by the broker since the start."""
+
+    @property
+    def behind(self) -> bool:
+        """Whether own rows are read back from the outbox."""
+        return self._behind
+
+    @property
+    def lag_seconds(self) -> float:
+        """For how long something has been waiting to be published; 0 when nothing is."""
+        return 0.0 if self._oldest_since is None else time.monotonic() - self._oldest_since
+
+    def offer(self, committed: Committed) -> None:
+        """A transaction of this daemon is committed; its events are due."""
+        self._oldest_since = self._oldest_since or time.monotonic()
+        self._idle.clear()
+        if not self._behind and self._facts_held + len(committed.facts) > FACTS_IN_MEMORY:
+            self._fall_behind("memory is full")
+        if self._behind:
+            self._dropped += 1
+        else:
+            self._memory.append(committed)
+            self._held.add(committed.outbox_id)
+            self._facts_held += len(committed.facts)
+        self._wake()
+
+    def sweep(self) -> None:
+        """There are, or may be, rows that no living daemon publishes by itself."""
+        self._sweep_wanted = True
+        self._wake()
+
+    def catch_up(self, reason: str) -> None:
+        """Own rows lie in the outbox that memory does not hold: an answer was lost."""
+        if not self._behind:
+            self._fall_behind(reason)
+        self._wake()
+
+    def holds(self, outbox_id: int) -> bool:
+        """Whether memory holds this row, unpublished."""
+        return outbox_id in self._held
+
+    async def drained(self) -> None:
+        """Returns when everything offered so far is confirmed."""
+        await self._idle.wait()
+
+    async def run_once(self) -> float | None:
+        """One batch. Raises UnavailableError; nothing is lost by it."""
+        if self._behind:
+            await self._catch_up()
+        elif self._memory:
+            await self._publish_memory()
+        if self._sweep_wanted:
+            await self._sweep()
+        if self._memory or self._behind:
+            return 0
+        self._oldest_since = None
+        self._idle.set()
+        return None
+
+    async def _publish_memory(self) -> None:
+        batch = self._next_batch()
+        try:
+            messages = await self._messages_of(batch)
+            await self._publisher.publish(messages)
+        except BaseException as error:
+            self._fall_behind(str(error))
+            raise
+        self.published += len(messages)
+        for committed in batch:
+            self._held.discard(committed.outbox_id)
+            self._confirm(committed.outbox_id)
+
+    def _next_batch(self) -> list[Committed]:
+        """From the front, up to about FACTS_AT_ONCE; they leave memory, and `_held` when they are confirmed."""
+        batch: list[Committed] = []
+        facts = 0
+        while self._memory and (not batch or facts + len(self._memory[0].facts) <= FACTS_AT_ONCE):
+            committed = self._memory.popleft()
+            facts += len(committed.facts)
+            batch.append(committed)
+        self._facts_held -= facts
+        return batch
+
+    async def _messages_of(self, batch: Sequence[Committed]) -> list[OutgoingMessage]:
+        messages: list[OutgoingMessage] = []
+        for committed in batch:
+            if committed.look_back:
+                messages.extend(await self._earlier(committed.outbox_id, {fact.job_id for fact in committed.facts}))
+            for fact in committed.facts:
+                card = committed.cards[fact.job_id]
+                result = committed.results.get(fact.job_id) if fact.status is JobStatus.SUCCEEDED else None
+                messages.append(self._message(card, fact, result))
+        return messages
+
+    async def _earlier(self, before: int, jobs: set[UUID]) -> list[OutgoingMessage]:
+        """Unpublished facts of these jobs in rows with smaller ids, whoever's they are."""
+        async with self._session.use() as connection:
+            facts = await self._outbox.earlier(connection, before=before, jobs=jobs)
+            cards = await self._outbox.cards(connection, {fact.job_id for fact in facts}) if facts else {}
+        return [self._stored_message(cards[fact.job_id], fact) for fact in facts if fact.job_id in cards]
+
+    async def _catch_up(self) -> None:
+        """Publishes own rows by id. Memory is used again once a look finds none and nothing was dropped meanwhile."""
+        dropped = self._dropped
+        async with self._session.use() as connection:
+            rows = await self._outbox.own(connection, self._daemon_id, limit=ROWS_AT_ONCE)
+        if rows:
+            await self._publish_rows(rows)
+        elif self._dropped == dropped:
+            self._behind = False
+            log.info("relay.recover")
+
+    async def _sweep(self) -> None:
+        async with self._session.use() as connection:
+            mine = await self._outbox.try_sweep_lock(connection)
+        self._sweep_wanted = False
+        if not mine:
+            return
+        try:
+            more = await self._sweep_rows()
+        finally:
+            async with self._session.use() as connection:
+                await self._outbox.release_sweep_lock(connection)
+        if more:
+            self.sweep()
+
+    async def _sweep_rows(self) -> bool:
+        async with self._session.use() as connection:
+            rows = await self._outbox.ownerless(connection, limit=ROWS_AT_ONCE)
+        if rows:
+            await self._publish_rows(rows)
+        return len(rows) == ROWS_AT_ONCE
+
+    async def _publish_rows(self, rows: Sequence[OutboxRow]) -> None:
+        rows = [row for row in rows if not await self._set_aside(row, row.problem)]
+        facts = [fact for row in rows for fact in row.facts]
+        if not rows:
+            return
+        looked_up = {fact.job_id for fact in facts if fact.sequence >= FIRST_PUBLISHED}
+        async with self._session.use() as connection:
+            cards = await self._outbox.cards(connection, {fact.job_id for fact in facts})
+            earlier = await self._outbox.earlier(connection, before=rows[-1].id, jobs=looked_up) if looked_up else []
+            earlier_cards = await self._outbox.cards(connection, {fact.job_id for fact in earlier}) if earlier else {}
+        gone = {row.id for row in rows if any(fact.job_id not in cards for fact in row.facts)}
+        for row in rows:
+            if row.id in gone:
+                await self._set_aside(row, "it tells of a job that is gone")
+        kept = [row for row in rows if row.id not in gone]
+        messages = self._in_order(kept, cards, earlier, earlier_cards)
+        await self._publisher.publish(messages)
+        self.published += len(messages)
+        async with self._session.use() as connection:
+            await self._outbox.delete(connection, [row.id for row in kept])
+
+    def _in_order(
+        self,
+        rows: Sequence[OutboxRow],
+        cards: dict[UUID, StoredCard],
+        earlier: Sequence[Fact],
+        earlier_cards: dict[UUID, StoredCard],
+    ) -> list[OutgoingMessage]:
+        """The rows' facts, each job's earlier facts from others' rows first; what stands in both once."""
+        own = {(fact.job_id, fact.sequence) for row in rows for fact in row.facts}
+        foreign = [fact for fact in earlier if (fact.job_id, fact.sequence) not in own and fact.job_id in earlier_cards]
+        merged = _by_sequence(foreign, [fact for row in rows for fact in row.facts])
+        return [self._stored_message((cards.get(fact.job_id) or earlier_cards[fact.job_id]), fact) for fact in merged]
+
+    async def _set_aside(self, row: OutboxRow, problem: str | None) -> bool:
+        if problem is None:
+            return False
+        log.error("outbox.set_aside", outbox_id=row.id, reason=problem)
+        async with self._session.use() as connection:
+            await self._outbox.set_aside(connection, row.id, problem)
+        return True
+
+    def _stored_message(self, stored: StoredCard, fact: Fact) -> OutgoingMessage:
+        return self._message(stored.card, fact, stored.result if fact.status is JobStatus.SUCCEEDED else None)
+
+    def _message(self, card: JobCard, fact: Fact, result: str | None) -> OutgoingMessage:
+        if result is None:
+            return event_message(card, fact)
+        if not result or len(result.encode()) > self._result_max_bytes:
+            return event_message(card, fact, result_omitted=True)
+        return event_message(card, fact, result=result)
+
+    def _fall_behind(self, reason: str) -> None:
+        if not self._behind:
+            log.warning("relay.fall_behind", reason=reason, facts_in_memory=self._facts_held)
+        self._behind = True
+        self._memory.clear()
+        self._held.clear()
+        self._facts_held = 0
+
+
+def _by_sequence(foreign: Sequence[Fact], own: Sequence[Fact]) -> Iterable[Fact]:
+    """Own facts in their order; before a job's first own fact, its foreign ones that are earlier."""
+    waiting: dict[UUID, list[Fact]] = {}
+    for fact in foreign:
+        waiting.setdefault(fact.job_id, []).append(fact)
+    for fact in own:
+        earlier = waiting.get(fact.job_id)
+        if earlier:
+            yield from sorted((f for f in earlier if f.sequence < fact.sequence), key=lambda f: f.sequence)
+            waiting[fact.job_id] = [f for f in earlier if f.sequence > fact.sequence]
+        yield fact

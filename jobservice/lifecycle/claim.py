@@ -1,0 +1,111 @@
+"""Claims jobs for a daemon: QUEUED → TO_BE_RUN, many at once, one call and one transaction."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import asyncpg
+
+from jobservice.domain.claimed import ClaimedJob
+from jobservice.domain.facts import Committed, Fact, JobCard
+from jobservice.domain.states import JobStatus
+from jobservice.store.cards import card_of
+from jobservice.store.sql import load
+
+_FILE = Path(__file__).with_name("claim.sql")
+
+FIRST_CLAIM = 2
+"""The sequence of a claim that follows the submission directly: nothing was published before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one claim brought. `keys` are the concurrency keys of the jobs that have one, as (tenant, key)."""
+
+    jobs: tuple[ClaimedJob, ...] = ()
+    committed: Committed | None = None
+    keys: Mapping[UUID, tuple[str, str]] | None = None
+
+
+class Claimer:
+    """The claim of one daemon."""
+
+    def __init__(self, *, daemon_id: UUID, schema: str, submissions_published: bool) -> None:
+        self._daemon_id = daemon_id
+        self._sql = load(_FILE, schema)
+        self._submissions_published = submissions_published
+
+    async def claim(
+        self,
+        connection: asyncpg.Connection,
+        *,
+        queue: str,
+        slots: int,
+        skipped_classes: Sequence[str],
+        charges: Mapping[str, float],
+    ) -> Claim:
+        """Up to `slots` jobs of `queue`. `charges` are slot-seconds by tenant that ended since the last claim."""
+        rows = [
+            row
+            async for row in self._sql.claim(
+                connection,
+                queue=queue,
+                slots=slots,
+                daemon=self._daemon_id,
+                skipped_classes=list(skipped_classes),
+                charged_tenants=list(charges),
+                charged_seconds=list(charges.values()),
+            )
+        ]
+        if not rows:
+            return Claim()
+        cards = {row["id"]: card_of(row, queue=queue) for row in rows}
+        facts = tuple(self._fact(row) for row in rows)
+        first = 1 if self._submissions_published else FIRST_CLAIM
+        return Claim(
+            jobs=tuple(_job(row, cards[row["id"]]) for row in rows),
+            committed=Committed(
+                outbox_id=rows[0]["outbox_id"],
+                facts=facts,
+                cards=cards,
+                results={},
+                look_back=any(row["sequence"] > first for row in rows),
+            ),
+            keys={row["id"]: (row["tenant"], row["concurrency_key"]) for row in rows if row["concurrency_key"]},
+        )
+
+    async def unblock(self, connection: asyncpg.Connection, keys: Sequence[tuple[str, str]]) -> None:
+        """Lets the next jobs of these concurrency keys into the claimable index, after their runs ended."""
+        async for _ in self._sql.unblock(connection, tenants=[t for t, _ in keys], keys=[k for _, k in keys]):
+            pass
+
+    def _fact(self, row: asyncpg.Record) -> Fact:
+        return Fact(
+            job_id=row["id"],
+            sequence=row["sequence"],
+            run=row["run"],
+            attempt=row["attempt"],
+            status=JobStatus.TO_BE_RUN,
+            previous_status=JobStatus.QUEUED,
+            time=row["claim_date"],
+            priority=row["priority"],
+            percent_completed=0,
+            daemon_id=self._daemon_id,
+        )
+
+
+def _job(row: asyncpg.Record, card: JobCard) -> ClaimedJob:
+    return ClaimedJob(
+        card=card,
+        run=row["run"],
+        attempt=row["attempt"],
+        max_attempts=row["max_attempts"],
+        sequence=row["sequence"],
+        priority=row["priority"],
+        parameters=row["parameters"],
+        expired=row["expired"],
+        timeout=row["timeout"],
+        user_metadata=row["user_metadata"],
+        created_date=row["created_date"],
+    )

@@ -1,0 +1,359 @@
+"""Writes the starts and ends of a daemon's runs, grouped: while one flush is in flight, the next gathers.
+
+Runs report and go on; nothing waits for a flush but the memory of the run. A flush whose answer was lost is sent again:
+the fence makes the repetition harmless. A flush that the database refuses for its data is split in halves until the
+culprit stands alone; that job ends FAILED with the reason, the others are written.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, assert_never
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from jobservice.domain.claimed import ClaimedJob
+from jobservice.domain.errors import InvalidSubmission
+from jobservice.domain.facts import Committed, Fact, JobCard
+from jobservice.domain.names import clean_text
+from jobservice.domain.outcomes import Aborted, Failed, HandedBack, Outcome, Succeeded
+from jobservice.domain.states import JobStatus
+from jobservice.store.session import Session
+from jobservice.store.sql import load
+
+log = structlog.get_logger(__name__)
+
+_FLUSH = Path(__file__).with_name("flush.sql")
+_COMMANDS = Path(__file__).with_name("commands.sql")
+
+BATCH = 1_000
+"""Most runs in one flush."""
+CONFIRMED_DELAY = 0.05
+"""Seconds that confirmed outbox rows may wait for a flush to delete them along."""
+
+RunKey = tuple[UUID, int]
+
+
+class RunLike(Protocol):
+    """What the writer asks of a run."""
+
+    @property
+    def job_id(self) -> UUID: ...
+    @property
+    def run(self) -> int: ...
+    @property
+    def claimed(self) -> ClaimedJob: ...
+    @property
+    def started_at(self) -> float | None: ...
+
+
+class WriterListener(Protocol):
+    """Who is told how runs stand in the database. None of these waits or raises."""
+
+    def settled(self, job_id: UUID, run: int, status: JobStatus) -> None:
+        """The end of the run is committed."""
+
+    def stale(self, job_id: UUID, run: int, status: str | None) -> None:
+        """The run is no longer the job's current one; nothing was written."""
+
+    def stop_marked(self, job_id: UUID, run: int) -> None:
+        """The start is committed, and somebody has asked to stop the job."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    job_id: UUID
+    run: int
+    card: JobCard
+    started_at: float | None
+    outcome: Outcome | None = None
+
+    @property
+    def key(self) -> RunKey:
+        return (self.job_id, self.run)
+
+    @property
+    def submits(self) -> bool:
+        return isinstance(self.outcome, Succeeded) and self.outcome.next_jobs is not None
+
+
+class StatusWriter:
+    """One daemon's writer. `start`, `finish` and `confirm` never wait; `run_once` belongs to a Loop."""
+
+    def __init__(
+        self,
+        *,
+        session: Session,
+        daemon_id: UUID,
+        schema: str,
+        publish: Callable[[Committed], None],
+        listener: WriterListener,
+        wake: Callable[[], None],
+    ) -> None:
+        self._session = session
+        self._daemon_id = daemon_id
+        self._sql = load(_FLUSH, schema)
+        self._commands = load(_COMMANDS, schema)
+        self._publish = publish
+        self._listener = listener
+        self._wake = wake
+        self._pending: dict[RunKey, _Item] = {}
+        self._in_flight: dict[RunKey, _Item] = {}
+        self._confirmed: list[int] = []
+        self._confirmed_since = 0.0
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @property
+    def waiting(self) -> int:
+        """Runs whose last report is not yet committed."""
+        return len(self._pending) + len(self._in_flight)
+
+    def start(self, run: RunLike) -> None:
+        """RUNNING, with the next flush."""
+        self._put(_Item(run.job_id, run.run, run.claimed.card, run.started_at))
+
+    def finish(self, run: RunLike, outcome: Outcome) -> None:
+        """The run's end; together with its start where that was not flushed yet."""
+        self._put(_Item(run.job_id, run.run, run.claimed.card, run.started_at, outcome))
+
+    def hand_back(self, job_id: UUID, run: int, card: JobCard, reason: str) -> None:
+        """Gives back a job that no run of this process holds."""
+        self._put(_Item(job_id, run, card, None, HandedBack(reason)))
+
+    def confirm(self, outbox_id: int) -> None:
+        """The broker has this row's events: delete it along with a flush."""
+        if not self._confirmed:
+            self._confirmed_since = time.monotonic()
+            self._wake()
+        self._confirmed.append(outbox_id)
+
+    async def run_once(self) -> float | None:
+        """One flush of what has gathered. Raises UnavailableError; then all is kept for the next."""
+        if not self._pending:
+            return await self._delete_confirmed_alone()
+        items = self._take()
+        confirmed, self._confirmed = self._confirmed, []
+        try:
+            await self._write(items, confirmed)
+        except BaseException:
+            self._confirmed = confirmed + self._confirmed
+            self._put_back()
+            raise
+        finally:
+            self._in_flight = {}
+            if not self._pending:
+                self._empty.set()
+        return 0 if self._pending else None
+
+    async def drained(self) -> None:
+        """Returns when all reports so far are committed."""
+        await self._empty.wait()
+
+    def _put(self, item: _Item) -> None:
+        self._pending[item.key] = item
+        self._empty.clear()
+        self._wake()
+
+    def _take(self) -> list[_Item]:
+        keys = list(self._pending)[:BATCH]
+        items = [self._pending.pop(key) for key in keys]
+        self._in_flight = {item.key: item for item in items}
+        return items
+
+    def _put_back(self) -> None:
+        # What was reported meanwhile of the same run is newer and carries the start along.
+        self._pending = {**self._in_flight, **self._pending}
+
+    async def _delete_confirmed_alone(self) -> float | None:
+        """Gives the next flush a moment to take the deletions along; without one they go by themselves."""
+        if not self._confirmed:
+            return None
+        waited = time.monotonic() - self._confirmed_since
+        if waited < CONFIRMED_DELAY:
+            return CONFIRMED_DELAY - waited
+        confirmed, self._confirmed = self._confirmed, []
+        try:
+            async with self._session.use() as connection:
+                await self._send(connection, [], confirmed)
+        except BaseException:
+            self._confirmed = confirmed + self._confirmed
+            raise
+        return None
+
+    async def _write(self, items: Sequence[_Item], confirmed: list[int]) -> None:
+        plain = [item for item in items if not item.submits]
+        if plain or confirmed:
+            await self._write_split(plain, confirmed)
+        submitting = [item for item in items if item.submits]
+        if submitting:
+            await self._write_split(submitting, [])
+
+    async def _write_split(self, items: Sequence[_Item], confirmed: list[int]) -> None:
+        """Writes; what the database refuses for its data is halved until the culprit stands alone."""
+        try:
+            async with self._session.use() as connection:
+                rows = await self._transaction(connection, items, confirmed)
+        except (asyncpg.PostgresError, InvalidSubmission, ValueError) as refused:
+            await self._split(items, confirmed, refused)
+            return
+        for item in items:
+            self._in_flight.pop(item.key, None)
+        self._tell(items, rows)
+        await self._tell_missing(items, rows)
+
+    async def _split(self, items: Sequence[_Item], confirmed: list[int], refused: Exception) -> None:
+        if not items:
+            raise refused
+        if len(items) > 1:
+            middle = len(items) // 2
+            await self._write_split(items[:middle], confirmed)
+            await self._write_split(items[middle:], [])
+            return
+        item = items[0]
+        log.error("finish.refused", job_id=str(item.job_id), run=item.run, reason=str(refused))
+        if isinstance(item.outcome, Failed) and item.outcome.error_type == _REFUSED:
+            raise refused
+        reason = f"its end could not be stored: {refused}"
+        await self._write_split([replace(item, outcome=Failed(_REFUSED, clean_text(reason)))], confirmed)
+
+    async def _transaction(
+        self, connection: asyncpg.Connection, items: Sequence[_Item], confirmed: list[int]
+    ) -> list[asyncpg.Record]:
+        if not any(item.submits for item in items):
+            return await self._send(connection, items, confirmed)
+        async with connection.transaction():
+            rows = await self._send(connection, items, confirmed)
+            written = {(row["id"], row["run"]) for row in rows if row["ends"]}
+            for item in items:
+                if item.key in written and isinstance(item.outcome, Succeeded) and item.outcome.next_jobs is not None:
+                    async for _ in self._commands.submit(connection, jobs=item.outcome.next_jobs):
+                        pass
+        return rows
+
+    async def _send(
+        self, connection: asyncpg.Connection, items: Sequence[_Item], confirmed: list[int]
+    ) -> list[asyncpg.Record]:
+        now = time.monotonic()
+        columns = [_columns(item, now) for item in items]
+        names = _Columns.__slots__
+        arrays = {name: [getattr(column, name) for column in columns] for name in names}
+        return [row async for row in self._sql.flush(connection, daemon=self._daemon_id, confirmed=confirmed, **arrays)]
+
+    def _tell(self, items: Sequence[_Item], rows: Sequence[asyncpg.Record]) -> None:
+        if not rows:
+            return
+        by_key = {item.key: item for item in items}
+        facts: list[Fact] = []
+        results: dict[UUID, str] = {}
+        for row in rows:
+            item = by_key[(row["id"], row["run"])]
+            facts.extend(_facts(row, item, self._daemon_id))
+            if isinstance(item.outcome, Succeeded) and item.outcome.result is not None:
+                results[item.job_id] = item.outcome.result
+            if row["ends"]:
+                self._listener.settled(item.job_id, item.run, JobStatus(row["status"]))
+            elif row["stop_requested"]:
+                self._listener.stop_marked(item.job_id, item.run)
+        outbox_id = rows[0]["outbox_id"]
+        if outbox_id is not None:
+            cards = {item.job_id: item.card for item in items}
+            self._publish(Committed(outbox_id, tuple(facts), cards, results))
+
+    async def _tell_missing(self, items: Sequence[_Item], rows: Sequence[asyncpg.Record]) -> None:
+        """For runs that nothing was written of: done before by a flush whose answer was lost, or stale."""
+        written = {(row["id"], row["run"]) for row in rows}
+        missing = [item for item in items if item.key not in written]
+        if not missing:
+            return
+        async with self._session.use() as connection:
+            found = {
+                row["id"]: row async for row in self._sql.standing(connection, ids=[item.job_id for item in missing])
+            }
+        for item in missing:
+            self._tell_standing(item, found.get(item.job_id))
+
+    def _tell_standing(self, item: _Item, row: asyncpg.Record | None) -> None:
+        mine = row is not None and row["run"] == item.run and row["daemon_id"] == self._daemon_id
+        status = row["status"] if row is not None else None
+        if mine and status is not None and JobStatus(status).final:
+            self._listener.settled(item.job_id, item.run, JobStatus(status))
+        elif mine and item.outcome is None and status == JobStatus.RUNNING:
+            return
+        else:
+            log.warning("finish.stale", job_id=str(item.job_id), run=item.run, status=status)
+            self._listener.stale(item.job_id, item.run, status)
+
+
+_REFUSED = "ResultRefused"
+
+
+@dataclass(slots=True)
+class _Columns:
+    ids: UUID
+    runs: int
+    begun: float | None
+    outcomes: str | None = None
+    reasons: str | None = None
+    results: str | None = None
+    result_classes: str | None = None
+    error_types: str | None = None
+    error_messages: str | None = None
+    stack_traces: str | None = None
+
+
+def _columns(item: _Item, now: float) -> _Columns:
+    begun = None if item.started_at is None else max(0.0, now - item.started_at)
+    columns = _Columns(ids=item.job_id, runs=item.run, begun=begun)
+    match item.outcome:
+        case None:
+            pass
+        case Succeeded(result=result, result_class=result_class):
+            columns.outcomes, columns.results, columns.result_classes = "SUCCEEDED", result, result_class
+        case Failed(error_type=error_type, message=message, stack_trace=trace):
+            columns.outcomes, columns.error_types, columns.error_messages = "FAILED", error_type, message
+            columns.stack_traces = trace
+        case Aborted(reason=reason):
+            columns.outcomes, columns.reasons = "ABORTED", reason
+        case HandedBack(reason=reason):
+            columns.outcomes, columns.reasons = "HANDED_BACK", reason
+        case _:
+            assert_never(item.outcome)
+    return columns
+
+
+def _facts(row: asyncpg.Record, item: _Item, daemon_id: UUID) -> Iterable[Fact]:
+    ends = row["ends"]
+    if row["starts"]:
+        yield Fact(
+            job_id=item.job_id,
+            sequence=row["sequence"] - (1 if ends else 0),
+            run=item.run,
+            attempt=row["attempt"],
+            status=JobStatus.RUNNING,
+            previous_status=JobStatus.TO_BE_RUN,
+            time=row["start_date"],
+            priority=row["priority"],
+            percent_completed=0,
+            daemon_id=daemon_id,
+        )
+    if ends:
+        status = JobStatus(row["status"])
+        failed = item.outcome if isinstance(item.outcome, Failed) else None
+        yield Fact(
+            job_id=item.job_id,
+            sequence=row["sequence"],
+            run=item.run,
+            attempt=row["attempt"],
+            status=status,
+            previous_status=JobStatus.RUNNING if row["starts"] else JobStatus(row["was"]),
+            time=row["at"],
+            priority=row["priority"],
+            percent_completed=row["percent_completed"],
+            daemon_id=None if status is JobStatus.QUEUED else daemon_id,
+            error=None if failed is None else {"type": failed.error_type, "message": failed.message},
+        )

@@ -1,0 +1,103 @@
+"""The runs that this daemon holds: from their claim until the end is committed. What memory says; the rows are right.
+
+The status writer tells it how runs stand in the database; it never writes.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from structlog.typing import FilteringBoundLogger
+
+from jobservice.domain.states import JobStatus
+from jobservice.pool.run import Run
+
+RunKey = tuple[UUID, int]
+
+
+@dataclass(slots=True)
+class Held:
+    """One run, when it was claimed (monotonic), and its concurrency key as (tenant, key)."""
+
+    run: Run
+    claimed_at: float
+    concurrency_key: tuple[str, str] | None
+
+
+class InFlight:
+    """All held runs, by job and run."""
+
+    def __init__(self, *, log: FilteringBoundLogger, released: Callable[[tuple[str, str]], None]) -> None:
+        self._held: dict[RunKey, Held] = {}
+        self._log = log
+        self._released = released
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __contains__(self, key: RunKey) -> bool:
+        return key in self._held
+
+    @property
+    def runs(self) -> list[Run]:
+        """All held runs, those included whose end is not yet committed."""
+        return [held.run for held in self._held.values()]
+
+    @property
+    def keys(self) -> frozenset[RunKey]:
+        """Which runs are held."""
+        return frozenset(self._held)
+
+    def add(self, run: Run, concurrency_key: tuple[str, str] | None) -> Held:
+        """A claim brought it."""
+        held = Held(run, time.monotonic(), concurrency_key)
+        self._held[(run.job_id, run.run)] = held
+        return held
+
+    def find(self, key: RunKey) -> Run | None:
+        """The run, while it is held."""
+        held = self._held.get(key)
+        return held.run if held is not None else None
+
+    def stop(self, marks: Mapping[RunKey, str]) -> None:
+        """Ends the held ones of these runs, with the reasons given."""
+        for key, reason in marks.items():
+            run = self.find(key)
+            if run is not None:
+                run.request_stop(reason)
+
+    # What the status writer tells.
+
+    def settled(self, job_id: UUID, run: int, status: JobStatus) -> None:
+        """The end of the run is committed."""
+        held = self._held.pop((job_id, run), None)
+        if held is None:
+            return
+        if held.concurrency_key is not None:
+            self._released(held.concurrency_key)
+        card = held.run.claimed.card
+        self._log.info(
+            "job.finish",
+            job_id=str(job_id),
+            run=run,
+            tenant=card.tenant,
+            queue=card.queue,
+            job_class=card.job_class,
+            status=status.value,
+            correlation_id=card.correlation_id,
+        )
+
+    def stale(self, job_id: UUID, run: int, status: str | None) -> None:
+        """The job belongs to a newer run, or to nobody: this run ends, and what it says is not written."""
+        held = self._held.pop((job_id, run), None)
+        if held is None:
+            return
+        self._log.warning("job.stale", job_id=str(job_id), run=run, status=status)
+        held.run.abandon()
+        if held.concurrency_key is not None:
+            self._released(held.concurrency_key)
+
+    def stop_marked(self, job_id: UUID, run: int) -> None:
+        """The start is committed, and somebody has asked to stop the job."""
+        self.stop({(job_id, run): "stopped"})

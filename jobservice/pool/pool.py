@@ -1,0 +1,110 @@
+"""The bounded pool: slots, and the tasks in which runs execute. One capacity counts all runs, whatever executes them."""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+
+from structlog.typing import FilteringBoundLogger
+
+from jobservice.domain.claimed import ClaimedJob
+from jobservice.pool.executors import Executor
+from jobservice.pool.in_flight import Held, InFlight
+from jobservice.pool.run import Run, RunReports, UnknownClass
+from jobservice.pool.workspace import Workspaces
+from jobservice.sdk.registry import Registry
+
+UNCOMMITTED_PER_SLOT = 4
+"""Ended runs, per slot, that may wait for their commit before no more are claimed; at least UNCOMMITTED_MIN."""
+UNCOMMITTED_MIN = 2_000
+
+
+class Pool:
+    """Starts runs, counts slots, and remembers the slot-seconds to be charged to tenants."""
+
+    def __init__(
+        self,
+        *,
+        capacity: int,
+        in_flight: InFlight,
+        registry: Registry,
+        executors: Mapping[str, Executor],
+        workspaces: Workspaces,
+        reports: RunReports,
+        unknown_class: UnknownClass,
+        slot_freed: Callable[[], None],
+        log: FilteringBoundLogger,
+    ) -> None:
+        self.capacity = capacity
+        self._in_flight = in_flight
+        self._registry = registry
+        self._executors = executors
+        self._workspaces = workspaces
+        self._reports = reports
+        self._unknown_class = unknown_class
+        self._slot_freed = slot_freed
+        self._log = log
+        self._tasks: dict[asyncio.Task[None], Held] = {}
+        self._charges: defaultdict[str, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
+
+    @property
+    def running(self) -> int:
+        """Slots in use."""
+        return len(self._tasks)
+
+    @property
+    def free(self) -> int:
+        """Slots that a claim may ask for now."""
+        uncommitted = len(self._in_flight) - len(self._tasks)
+        if uncommitted > max(UNCOMMITTED_MIN, UNCOMMITTED_PER_SLOT * self.capacity):
+            return 0
+        return self.capacity - len(self._tasks)
+
+    def start(self, claimed: ClaimedJob, concurrency_key: tuple[str, str] | None) -> None:
+        """Begins one run in a task of its own."""
+        run = Run(
+            claimed=claimed,
+            registry=self._registry,
+            executors=self._executors,
+            workspaces=self._workspaces,
+            reports=self._reports,
+            log=self._log,
+            unknown_class=self._unknown_class,
+        )
+        held = self._in_flight.add(run, concurrency_key)
+        task = asyncio.create_task(run.execute())
+        self._tasks[task] = held
+        task.add_done_callback(self._ended)
+
+    def take_charges(self, queue: str) -> dict[str, float]:
+        """Slot-seconds by tenant since the last take; `give_back` them if they could not be told."""
+        return dict(self._charges.pop(queue, {}))
+
+    def give_back(self, queue: str, charges: Mapping[str, float]) -> None:
+        """The charges were not told: they count with the next."""
+        for tenant, seconds in charges.items():
+            self._charges[queue][tenant] += seconds
+
+    async def wait_ended(self, *, within: float) -> bool:
+        """Whether all runs have ended within so many seconds."""
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=within)
+        return not self._tasks
+
+    def hand_back_all(self) -> None:
+        """Asks all runs to end without an end of their jobs; threads go on until the process ends."""
+        for held in list(self._tasks.values()):
+            held.run.hand_back()
+
+    def abandon_all(self) -> None:
+        """The daemon is lost: its runs end, and nothing that they say is written."""
+        for held in list(self._tasks.values()):
+            held.run.abandon()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        held = self._tasks.pop(task)
+        card = held.run.claimed.card
+        self._charges[card.queue][card.tenant] += time.monotonic() - held.claimed_at
+        if not task.cancelled() and task.exception() is not None:
+            self._log.error("run.error", job_id=str(held.run.job_id), run=held.run.run, exc_info=task.exception())
+        self._slot_freed()

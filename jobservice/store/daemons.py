@@ -1,0 +1,112 @@
+"""The daemons' rows: registration, heartbeat, and what the rows say of a daemon's jobs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import asyncpg
+
+from jobservice.domain.facts import JobCard
+from jobservice.store.cards import card_of
+from jobservice.store.sql import load
+
+_FILE = Path(__file__).with_name("daemons.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonRow:
+    """What a daemon says of itself at boot."""
+
+    id: UUID
+    host: str
+    pid: int
+    version: str
+    queues: tuple[str, ...]
+    job_classes: tuple[str, ...]
+    capacity: int
+
+
+@dataclass(frozen=True, slots=True)
+class LiveJob:
+    """A live job as its row says. `stop_reason` is set where somebody asked to stop it."""
+
+    card: JobCard
+    run: int
+    stop_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """The heartbeat counters of all other living daemons, and whether live jobs belong to one that is not alive."""
+
+    counters: Mapping[UUID, int]
+    orphans: bool
+
+
+class Daemons:
+    """The table of daemons of one schema. The caller brings the connection."""
+
+    def __init__(self, *, schema: str) -> None:
+        self._sql = load(_FILE, schema)
+
+    async def register(
+        self, connection: asyncpg.Connection, row: DaemonRow, settings: Mapping[str, str]
+    ) -> None:
+        """Boot: the daemon's row, its queues' rows, and the settings (JSON texts) that SQL functions read."""
+        async with connection.transaction():
+            await self._sql.make_queues(connection, queues=sorted(row.queues))
+            await self._sql.publish_settings(connection, names=list(settings), settings=list(settings.values()))
+            await self._sql.register(
+                connection,
+                id=row.id,
+                host=row.host,
+                pid=row.pid,
+                version=row.version,
+                queues=list(row.queues),
+                job_classes=list(row.job_classes),
+                capacity=row.capacity,
+            )
+
+    async def beat(self, connection: asyncpg.Connection, daemon_id: UUID, *, running: int, draining: bool) -> bool:
+        """One heartbeat; False when the row says that this daemon is not alive any more."""
+        return await self._sql.beat(connection, id=daemon_id, running=running, draining=draining) is not None
+
+    async def set_http_url(self, connection: asyncpg.Connection, daemon_id: UUID, url: str) -> None:
+        """Where its health is to be asked."""
+        await self._sql.set_http_url(connection, id=daemon_id, http_url=url)
+
+    async def set_idle(self, connection: asyncpg.Connection, daemon_id: UUID, idle: bool) -> None:
+        """While a daemon is idle, submitters notify."""
+        await self._sql.set_idle(connection, id=daemon_id, idle=idle)
+
+    async def leave(self, connection: asyncpg.Connection, daemon_id: UUID) -> None:
+        """The end in good order."""
+        await self._sql.leave(connection, id=daemon_id)
+
+    async def others(self, connection: asyncpg.Connection, daemon_id: UUID) -> Others:
+        """What there is to watch, in one query."""
+        counters: dict[UUID, int] = {}
+        orphans = False
+        async for row in self._sql.others(connection, id=daemon_id):
+            if row["id"] is None:
+                orphans = row["orphans"]
+            else:
+                counters[row["id"]] = row["counter"]
+        return Others(counters, orphans)
+
+    async def live_jobs(self, connection: asyncpg.Connection, daemon_id: UUID) -> list[LiveJob]:
+        """All live jobs that name this daemon."""
+        return [_live(row) async for row in self._sql.live_jobs(connection, id=daemon_id)]
+
+    async def class_known_elsewhere(
+        self, connection: asyncpg.Connection, daemon_id: UUID, queue: str, job_class: str
+    ) -> bool:
+        """Whether another living daemon of this queue knows the class."""
+        return bool(
+            await self._sql.class_known_elsewhere(connection, id=daemon_id, queue=queue, job_class=job_class)
+        )
+
+
+def _live(row: asyncpg.Record) -> LiveJob:
+    return LiveJob(card_of(row, queue=row["queue"]), row["run"], row["stop_reason"])

@@ -1,0 +1,44 @@
+-- name: register(id, host, pid, version, queues, job_classes, capacity)!
+INSERT INTO jobservice.daemon (id, host, pid, version, queues, job_classes, capacity)
+VALUES (:id::uuid, :host, :pid, :version, :queues::text[], :job_classes::text[], :capacity);
+
+-- name: make_queues(queues)!
+-- The turnstiles, made at boot; an existing row keeps its limits.
+INSERT INTO jobservice.queue (queue) SELECT q FROM unnest(:queues::text[]) q ORDER BY q ON CONFLICT DO NOTHING;
+
+-- name: publish_settings(names, settings)!
+-- What the SQL functions must know.
+INSERT INTO jobservice.setting (name, value) SELECT n, v::jsonb FROM unnest(:names::text[], :settings::text[]) AS t (n, v)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE setting.value IS DISTINCT FROM excluded.value;
+
+-- name: beat(id, running, draining)$
+-- One heartbeat. NULL: this daemon is marked lost or stopped, or its row is gone.
+UPDATE jobservice.daemon SET counter = counter + 1, beat_at = clock_timestamp(), running = :running, draining = :draining
+WHERE id = :id::uuid AND lost_at IS NULL AND stopped_at IS NULL RETURNING counter;
+
+-- name: set_http_url(id, http_url)!
+UPDATE jobservice.daemon SET http_url = :http_url WHERE id = :id::uuid;
+
+-- name: set_idle(id, idle)!
+UPDATE jobservice.daemon SET idle = :idle WHERE id = :id::uuid AND idle IS DISTINCT FROM :idle;
+
+-- name: leave(id)!
+-- The daemon ends in good order and holds nothing any more.
+UPDATE jobservice.daemon SET stopped_at = clock_timestamp(), idle = false, running = 0 WHERE id = :id::uuid AND stopped_at IS NULL;
+
+-- name: others(id)
+-- The heartbeats to watch, and whether there are live jobs of daemons that are not alive.
+SELECT d.id, d.counter, NULL::boolean AS orphans FROM jobservice.daemon d WHERE d.id <> :id::uuid AND d.lost_at IS NULL AND d.stopped_at IS NULL
+UNION ALL
+SELECT NULL, NULL, EXISTS (SELECT FROM jobservice.job_info j LEFT JOIN jobservice.daemon d ON d.id = j.daemon_id
+                           WHERE j.status IN ('TO_BE_RUN', 'RUNNING') AND (d.id IS NULL OR d.lost_at IS NOT NULL OR d.stopped_at IS NOT NULL));
+
+-- name: live_jobs(id)
+-- All live jobs that name this daemon: what the rows say, to be compared with memory.
+SELECT j.id, j.run, j.tenant, j.queue, j.job_class, j.owner, j.description, j.correlation_id, j.traceparent, j.pipeline_id, j.stage_id,
+       CASE WHEN j.stop_requested_at IS NOT NULL THEN coalesce(j.stop_reason, 'stopped') END AS stop_reason
+FROM jobservice.job_info j WHERE j.daemon_id = :id::uuid AND j.status IN ('TO_BE_RUN', 'RUNNING');
+
+-- name: class_known_elsewhere(id, queue, job_class)$
+SELECT EXISTS (SELECT FROM jobservice.daemon d WHERE d.id <> :id::uuid AND d.lost_at IS NULL AND d.stopped_at IS NULL AND NOT d.draining
+               AND :queue = ANY (d.queues) AND :job_class = ANY (d.job_classes));

@@ -1,0 +1,84 @@
+-- What is asked about jobs. Reads only; every table is qualified, so that each statement works through a transaction pooler.
+-- JSON comes as text: a caller's codec for jsonb would otherwise change it.
+
+-- name: get_jobs(ids)
+-- In the order of the ids given; an unknown one has no row.
+SELECT j.id, j.number, j.tenant, j.queue, j.job_class, j.status, j.priority, j.run, j.attempt, j.max_attempts, j.lost_runs, j.sequence, j.daemon_id, j.held,
+       j.blocked, j.locked, j.owner, j.description, j.parameters::text, j.user_metadata::text, j.concurrency_key, j.correlation_id, j.traceparent,
+       j.pipeline_id, j.stage_id, j.rerun_of, j.timeout, j.expiration_date, j.trigger_after_date, j.created_date, j.queued_date, j.claim_date, j.start_date,
+       j.stop_date, j.stop_requested_at, j.stop_reason, j.percent_completed, j.progress_done, j.progress_total, j.progress_message, j.estimated_completion,
+       j.result::text, j.result_class, j.error_type, j.error_message, j.stack_trace,
+       (SELECT k.key FROM jobservice.idempotency_key k WHERE k.job_id = j.id LIMIT 1) AS idempotency_key
+FROM unnest(:ids::uuid[]) WITH ORDINALITY g(id, n) JOIN jobservice.job_info j ON j.id = g.id
+ORDER BY g.n;
+
+-- name: find_job_ids(statuses, job_class, owner, queue, parameters, after, limit)
+-- Newest first: ids are ordered by time (version 7), so the key is read backwards. The ids alone: the wide rows of
+-- what the filters leave out are never fetched.
+SELECT j.id FROM jobservice.job_info j
+WHERE (:statuses::text[] IS NULL OR j.status = ANY (:statuses))
+  AND (:job_class::text IS NULL OR j.job_class = :job_class)
+  AND (:owner::text IS NULL OR j.owner = :owner)
+  AND (:queue::text IS NULL OR j.queue = :queue)
+  AND (:parameters::text IS NULL OR j.parameters @> :parameters::text::jsonb)
+  AND (:after::uuid IS NULL OR j.id < :after)
+ORDER BY j.id DESC LIMIT :limit;
+
+-- name: find_job_ids_of_tenant(tenant, statuses, job_class, owner, queue, parameters, after, limit)
+-- A statement of its own: with "tenant is null or equal" no plan for all callers could use job_info_list.
+SELECT j.id FROM jobservice.job_info j
+WHERE j.tenant = :tenant
+  AND (:statuses::text[] IS NULL OR j.status = ANY (:statuses))
+  AND (:job_class::text IS NULL OR j.job_class = :job_class)
+  AND (:owner::text IS NULL OR j.owner = :owner)
+  AND (:queue::text IS NULL OR j.queue = :queue)
+  AND (:parameters::text IS NULL OR j.parameters @> :parameters::text::jsonb)
+  AND (:after::uuid IS NULL OR j.id < :after)
+ORDER BY j.id DESC LIMIT :limit;
+
+-- name: count_jobs(tenant, statuses, job_class, owner, queue, parameters)$
+SELECT count(*) FROM jobservice.job_info j
+WHERE (:tenant::text IS NULL OR j.tenant = :tenant)
+  AND (:statuses::text[] IS NULL OR j.status = ANY (:statuses))
+  AND (:job_class::text IS NULL OR j.job_class = :job_class)
+  AND (:owner::text IS NULL OR j.owner = :owner)
+  AND (:queue::text IS NULL OR j.queue = :queue)
+  AND (:parameters::text IS NULL OR j.parameters @> :parameters::text::jsonb);
+
+-- name: status_of(job_id)$
+SELECT j.status FROM jobservice.job_info j WHERE j.id = :job_id;
+
+-- name: runs_of(job_id)
+-- Earlier runs, and the present one, which is the row itself.
+SELECT r.run, r.attempt, r.daemon_id, r.claim_date, r.start_date, r.end_date, r.ending, r.error_type, r.error_message
+FROM jobservice.job_run r WHERE r.job_id = :job_id
+UNION ALL
+SELECT j.run, j.attempt, j.daemon_id, j.claim_date, j.start_date, j.stop_date, j.status, j.error_type, j.error_message
+FROM jobservice.job_info j
+WHERE j.id = :job_id AND j.claim_date IS NOT NULL AND NOT EXISTS (SELECT FROM jobservice.job_run r WHERE r.job_id = j.id AND r.run = j.run)
+ORDER BY run;
+
+-- name: why_not_running(job_id)^
+-- The facts from which the reasons are told. Counts stop at 10,001: that many more or less makes no difference to a reader.
+SELECT j.status, j.held, j.trigger_after_date, j.blocked, j.concurrency_key, j.job_class, j.queue, j.tenant, j.expiration_date,
+       coalesce(q.paused, false) AS queue_paused, q.max_running AS queue_max, coalesce(t.paused, false) AS tenant_paused, t.max_running AS tenant_max,
+       s.max_running AS share_max,
+       (SELECT count(*) FROM jobservice.job_info l WHERE l.status IN ('TO_BE_RUN', 'RUNNING') AND l.queue = j.queue) AS queue_live,
+       (SELECT count(*) FROM jobservice.job_info l WHERE l.status IN ('TO_BE_RUN', 'RUNNING') AND l.tenant = j.tenant) AS tenant_live,
+       (SELECT count(*) FROM jobservice.job_info l WHERE l.status IN ('TO_BE_RUN', 'RUNNING') AND l.tenant = j.tenant AND l.queue = j.queue) AS share_live,
+       (SELECT array_agg(l.id::text ORDER BY l.id) FROM (
+          SELECT l.id FROM jobservice.job_info l WHERE l.concurrency_key = j.concurrency_key AND l.tenant = j.tenant
+            AND l.status IN ('TO_BE_RUN', 'RUNNING') ORDER BY l.id LIMIT 5) l) AS key_holders,
+       (SELECT count(*) FROM (
+          SELECT FROM jobservice.job_info a WHERE a.status = 'QUEUED' AND NOT a.blocked AND a.queue = j.queue AND a.tenant = j.tenant
+            AND (a.priority > j.priority OR a.priority = j.priority AND a.number < j.number) LIMIT 10001) a) AS ahead,
+       d.serving, d.knowing, d.free
+FROM jobservice.job_info j
+LEFT JOIN jobservice.queue q ON q.queue = j.queue
+LEFT JOIN jobservice.tenant t ON t.tenant = j.tenant
+LEFT JOIN jobservice.tenant_share s ON s.queue = j.queue AND s.tenant = j.tenant
+CROSS JOIN LATERAL (
+  SELECT count(*) AS serving, count(*) FILTER (WHERE j.job_class = ANY (d.job_classes)) AS knowing,
+         coalesce(sum(d.capacity - d.running) FILTER (WHERE j.job_class = ANY (d.job_classes)), 0) AS free
+  FROM jobservice.daemon d WHERE d.lost_at IS NULL AND d.stopped_at IS NULL AND NOT d.draining AND j.queue = ANY (d.queues)) d
+WHERE j.id = :job_id;

@@ -1,0 +1,64 @@
+-- What is asked about the installation: daemons, tenants, queues, subscriptions, the outbox. Reads only.
+
+-- name: daemons(ended)
+-- `silent_for` is the database's view; who is lost is decided by daemons that watch, never by this number.
+SELECT d.id, CASE WHEN d.lost_at IS NOT NULL THEN 'lost' WHEN d.stopped_at IS NOT NULL THEN 'stopped' WHEN d.draining THEN 'draining' ELSE 'alive' END AS state,
+       d.host, d.pid, d.version, d.queues, d.job_classes, d.running, d.capacity, d.http_url, d.started_at, d.lost_at, d.stopped_at,
+       round(extract(epoch FROM clock_timestamp() - d.beat_at)::numeric, 1)::double precision AS silent_for
+FROM jobservice.daemon d
+WHERE :ended::boolean OR (d.lost_at IS NULL AND d.stopped_at IS NULL)
+ORDER BY d.started_at;
+
+-- name: tenants()
+-- Those with settings and those with jobs that wait or run. Only the partial indexes are read: ended jobs cost nothing.
+WITH waiting AS (
+  SELECT j.tenant, count(*) FILTER (WHERE j.status = 'PENDING') AS pending, count(*) FILTER (WHERE j.status = 'QUEUED') AS queued,
+         count(*) FILTER (WHERE j.status IN ('TO_BE_RUN', 'RUNNING')) AS running
+  FROM jobservice.job_info j WHERE j.status IN ('PENDING', 'QUEUED', 'TO_BE_RUN', 'RUNNING') GROUP BY j.tenant
+)
+SELECT coalesce(t.tenant, w.tenant) AS tenant, coalesce(t.paused, false) AS paused, t.max_running, coalesce(t.weight, 1)::double precision AS weight,
+       t.tenant IS NOT NULL AS known, coalesce(w.pending, 0) AS pending, coalesce(w.queued, 0) AS queued, coalesce(w.running, 0) AS running
+FROM jobservice.tenant t FULL JOIN waiting w ON w.tenant = t.tenant
+ORDER BY 1;
+
+-- name: queues()
+WITH waiting AS (
+  SELECT j.queue, count(*) FILTER (WHERE j.status = 'PENDING') AS pending, count(*) FILTER (WHERE j.status = 'QUEUED') AS queued,
+         count(*) FILTER (WHERE j.status IN ('TO_BE_RUN', 'RUNNING')) AS running,
+         round(extract(epoch FROM clock_timestamp() - min(j.queued_date) FILTER (WHERE j.status = 'QUEUED'))::numeric, 1)::double precision AS oldest_queued
+  FROM jobservice.job_info j WHERE j.status IN ('PENDING', 'QUEUED', 'TO_BE_RUN', 'RUNNING') GROUP BY j.queue
+), served AS (
+  SELECT q.queue, count(*) AS daemons FROM jobservice.daemon d, unnest(d.queues) q (queue) WHERE d.lost_at IS NULL AND d.stopped_at IS NULL GROUP BY q.queue
+)
+SELECT n.queue, coalesce(q.paused, false) AS paused, q.max_running, coalesce(s.daemons, 0) AS daemons, coalesce(w.pending, 0) AS pending,
+       coalesce(w.queued, 0) AS queued, coalesce(w.running, 0) AS running, w.oldest_queued
+FROM (SELECT queue FROM jobservice.queue UNION SELECT queue FROM waiting UNION SELECT queue FROM served) n
+LEFT JOIN jobservice.queue q ON q.queue = n.queue LEFT JOIN waiting w ON w.queue = n.queue LEFT JOIN served s ON s.queue = n.queue
+ORDER BY n.queue;
+
+-- name: is_tenant(tenant)$
+-- Whether this tenant has settings or jobs.
+SELECT EXISTS (SELECT FROM jobservice.tenant t WHERE t.tenant = :tenant) OR EXISTS (SELECT FROM jobservice.job_info j WHERE j.tenant = :tenant);
+
+-- name: is_queue(queue)$
+-- Whether this queue has settings, a daemon, or jobs that wait or run.
+SELECT EXISTS (SELECT FROM jobservice.queue q WHERE q.queue = :queue)
+    OR EXISTS (SELECT FROM jobservice.daemon d WHERE :queue::text = ANY (d.queues))
+    OR EXISTS (SELECT FROM jobservice.job_info j WHERE j.queue = :queue AND j.status IN ('PENDING', 'QUEUED', 'TO_BE_RUN', 'RUNNING'));
+
+-- name: live_of(tenant)$
+SELECT count(*) FROM jobservice.job_info j WHERE j.tenant = :tenant AND j.status IN ('TO_BE_RUN', 'RUNNING');
+
+-- name: subscriptions()
+SELECT s.name, s.filter::text, s.created_date FROM jobservice.subscription s ORDER BY s.name;
+
+-- name: remember_subscription(name, filter)!
+INSERT INTO jobservice.subscription (name, filter) VALUES (:name, :filter::text::jsonb) ON CONFLICT (name) DO NOTHING;
+
+-- name: forget_subscription(name)!
+DELETE FROM jobservice.subscription WHERE name = :name;
+
+-- name: outbox()^
+SELECT count(*) AS rows, round(extract(epoch FROM clock_timestamp() - min(o.created_at))::numeric, 1)::double precision AS oldest,
+       (SELECT count(*) FROM jobservice.outbox_rejected) AS rejected
+FROM jobservice.outbox o;

@@ -1,0 +1,65 @@
+"""Why a job is not running, in words, from the facts that `job_reader` fetched. Pure; the list of reasons is fixed."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+_AHEAD_SHOWN = 10_000
+_HELD = {
+    "user": "held: PENDING until somebody enqueues it",
+    "stage": "held: its stage is not open yet",
+}
+
+
+def reasons(facts: Mapping[str, Any], now: datetime) -> list[str]:
+    """The reasons, the nearest one first; empty where the job is not waiting."""
+    if facts["status"] == "PENDING":
+        return [_held(facts, now)]
+    if facts["status"] != "QUEUED":
+        return []
+    found = [*_pauses(facts), *_limits(facts), *_daemons(facts)]
+    if facts["expiration_date"] is not None and facts["expiration_date"] <= now:
+        found.insert(0, f"expired on {facts['expiration_date'].isoformat()}: it will end FAILED")
+    return [*found, *_places(facts)]
+
+
+def _held(facts: Mapping[str, Any], now: datetime) -> str:
+    if facts["held"] in _HELD:
+        return _HELD[facts["held"]]
+    why = "its trigger date" if facts["held"] == "trigger" else "its next attempt"
+    date = facts["trigger_after_date"]
+    return f"{why} is {date.isoformat()}{', which is past: a daemon will queue it' if date <= now else ''}"
+
+
+def _pauses(facts: Mapping[str, Any]) -> list[str]:
+    return [f"{kind} {facts[kind]} is paused" for kind in ("queue", "tenant") if facts[f"{kind}_paused"]]
+
+
+def _limits(facts: Mapping[str, Any]) -> list[str]:
+    here = f"tenant {facts['tenant']} on queue {facts['queue']}"
+    named = {"queue": f"queue {facts['queue']}", "tenant": f"tenant {facts['tenant']}", "share": here}
+    found = [
+        f"the limit of {name} is reached: {facts[f'{kind}_live']} of {facts[f'{kind}_max']} run"
+        for kind, name in named.items()
+        if facts[f"{kind}_max"] is not None and facts[f"{kind}_live"] >= facts[f"{kind}_max"]
+    ]
+    if facts["blocked"]:
+        holders = ", ".join(facts["key_holders"] or ()) or "jobs that have just ended"
+        found.append(f"the concurrency key {facts['concurrency_key']} is held by {holders}")
+    return found
+
+
+def _daemons(facts: Mapping[str, Any]) -> list[str]:
+    if facts["serving"] == 0:
+        return [f"no living daemon serves queue {facts['queue']}"]
+    if facts["knowing"] == 0:
+        return [f"job class {facts['job_class']} is unknown to the {facts['serving']} daemons of the queue"]
+    return ["all slots of its daemons are taken"] if facts["free"] <= 0 else []
+
+
+def _places(facts: Mapping[str, Any]) -> list[str]:
+    ahead = facts["ahead"]
+    if ahead == 0:
+        return []
+    shown = f"more than {_AHEAD_SHOWN:,}" if ahead > _AHEAD_SHOWN else f"{ahead}"
+    return [f"{shown} jobs of tenant {facts['tenant']} are ahead of it"]
