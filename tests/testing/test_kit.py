@@ -1,0 +1,97 @@
+"""A user tests a job class with the kit, without any server."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from jobservice import AbstractJob, JobInfo, JobStatus
+from jobservice.domain.errors import DefinitionError, InvalidSubmission
+from jobservice.testing import arun_job, run_job
+
+
+@dataclass
+class Counted:
+    words: int
+    source: Path
+
+
+class CountWords(AbstractJob):
+    needs_workspace = True
+
+    async def run(self, source: Path, limit: int = 1_000) -> Counted:
+        words = source.read_text().split()
+        self.completion_count = len(words)
+        for word in words[:limit]:
+            (self.workspace / "last").write_text(word)
+            self.advance_completion()
+        self.submit_next(JobInfo("CountLines", parameters={"source": source}))
+        return Counted(len(words), source)
+
+
+class Tick(AbstractJob):
+    def run(self, times: int) -> int:
+        for _ in range(times):
+            self.advance_completion()
+        return times
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "text"
+    path.write_text("four words are here")
+    return path
+
+
+def test_a_job_is_run_to_its_result(source: Path) -> None:
+    told = run_job(CountWords, source=source)
+
+    assert told.status == JobStatus.SUCCEEDED
+    assert told.result_as(Counted) == Counted(4, source)
+    assert told.result_class == f"{__name__}.Counted"
+    assert told.progress.percent == 100
+    assert told.next_jobs == [{"job_class": "CountLines", "parameters": {"source": str(source)}}]
+    assert told.workspace_files == {"last": b"here"}
+
+
+async def test_a_job_is_run_from_an_async_test_too(source: Path) -> None:
+    told = await arun_job(CountWords, source=str(source), limit=1)
+
+    assert told.progress.done == 1
+
+
+def test_a_failure_is_told_as_the_daemon_would_store_it(tmp_path: Path) -> None:
+    told = run_job(CountWords, source=tmp_path / "missing")
+
+    assert told.status == JobStatus.FAILED
+    assert told.started
+    assert told.error_type == "FileNotFoundError"
+    assert "read_text" in (told.stack_trace or "")
+
+
+def test_a_wrong_parameter_fails_the_job_before_its_start() -> None:
+    told = run_job(CountWords, limit="many")
+
+    assert (told.status, told.started) == (JobStatus.FAILED, False)
+    assert "'source' is missing" in (told.error or "")
+
+
+@pytest.mark.parametrize("job_class", [CountWords, Tick])
+def test_a_stop_is_met_at_the_tick_that_the_test_chose(job_class: type[AbstractJob], source: Path) -> None:
+    parameters = {"source": source} if job_class is CountWords else {"times": 10}
+
+    told = run_job(job_class, stop_when=lambda progress: progress.done == 3, **parameters)
+
+    assert told.status == JobStatus.ABORTED
+    assert told.progress.done == 3
+    assert told.next_jobs == []
+
+
+def test_what_no_submission_can_carry_is_raised() -> None:
+    with pytest.raises(InvalidSubmission, match="source"):
+        run_job(CountWords, source=object())
+
+
+def test_a_wrong_class_is_raised() -> None:
+    with pytest.raises(DefinitionError):
+        run_job(type("NoRun", (AbstractJob,), {}))
