@@ -22,6 +22,8 @@ REASON_MAX: Final = 1_000
 _REPLY_DEADLINE: Final = 5.0
 _ACK_TIMEOUT: Final = 10.0
 _ROUTING_HEADERS: Final = ("CC", "BCC")
+_DELIVERY_COUNT: Final = "x-delivery-count"
+"""Put into the headers by the broker, not by the sender."""
 
 
 class Settlement:
@@ -92,7 +94,9 @@ def rejected_message(message: Incoming, names: BrokerNames, queue: str) -> Outgo
     broker, CC and BCC would send it out once more.
     """
     properties = copy.copy(message.properties)
-    headers = {name: value for name, value in message.headers.items() if name not in _ROUTING_HEADERS}
+    headers = {
+        name: value for name, value in message.headers.items() if name not in (*_ROUTING_HEADERS, _DELIVERY_COUNT)
+    }
     for name in _ROUTING_HEADERS:
         if name in message.headers:
             headers[f"jobservice-{name.lower()}"] = message.headers[name]
