@@ -1,6 +1,7 @@
 """RunCommand: one program with its arguments, without a shell; its output as it comes, its whole family ended."""
 
 import asyncio
+import errno
 import os
 import signal
 from collections.abc import AsyncIterator, Mapping
@@ -122,6 +123,8 @@ async def _started(
 ) -> asyncio.subprocess.Process:
     """The process; it alone holds the writing end of the pipe from here on."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("JOBSERVICE_")}
+    if directory is not None and not directory.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "not a directory", os.fspath(directory))
     starting = asyncio.ensure_future(
         asyncio.create_subprocess_exec(
             *arguments,
@@ -139,6 +142,9 @@ async def _started(
         # A stop in the very moment of the start: what has been started is nobody's yet.
         await _end_group((await starting).pid)
         raise
+    except OSError as error:
+        # uvloop does not say which file it was.
+        raise type(error)(error.errno, error.strerror, error.filename or arguments[0]) from None
     finally:
         output.close()
 

@@ -1,15 +1,18 @@
 """RunCommand with real processes, and nothing of them left."""
 
+import asyncio
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from jobservice import JobStatus
-from jobservice.testing import JobTestResult, run_job
+from jobservice.testing import JobTestResult, arun_job, run_job
 from workers import run_command
 from workers.run_command import TAIL_BYTES, CommandReport, OutputTail, RunCommand
 
@@ -122,11 +125,19 @@ def test_parameters_that_mean_nothing_fail_before_the_start(parameters: dict[str
     assert (told.status, told.started) == (JobStatus.FAILED, False)
 
 
-def test_a_program_that_is_not_there_fails_naming_it() -> None:
-    told = run("/no/such/program")
+@pytest.mark.parametrize("on", [asyncio.run, uvloop.run])
+def test_a_program_that_is_not_there_fails_naming_it(on: Callable[[Any], JobTestResult]) -> None:
+    told = on(arun_job(RunCommand, arguments=["/no/such/program"]))
 
     assert (told.status, told.error_type) == (JobStatus.FAILED, "FileNotFoundError")
     assert "/no/such/program" in (told.error or "")
+
+
+def test_a_directory_that_is_not_there_fails_naming_it(tmp_path: Path) -> None:
+    told = run(*python(""), directory=tmp_path / "gone")
+
+    assert (told.status, told.error_type) == (JobStatus.FAILED, "NotADirectoryError")
+    assert "gone" in (told.error or "")
 
 
 def test_no_descriptor_is_left_open() -> None:
@@ -168,8 +179,9 @@ def test_output_is_told_as_it_comes() -> None:
     assert told.progress.message == "begun\n"
 
 
-def test_a_stop_ends_grandchildren_too() -> None:
-    told = run(*python(FAMILY), stop_when=has_a_line)
+@pytest.mark.parametrize("on", [asyncio.run, uvloop.run])
+def test_a_stop_ends_grandchildren_too(on: Callable[[Any], JobTestResult]) -> None:
+    told = on(arun_job(RunCommand, arguments=python(FAMILY), stop_when=has_a_line))
 
     assert told.status == JobStatus.ABORTED
     assert all_gone(pids_in(told))
