@@ -113,6 +113,14 @@ class StatusWriter:
         """Runs whose last report is not yet committed."""
         return len(self._pending) + len(self._in_flight)
 
+    def has(self, key: RunKey) -> bool:
+        """Whether a report of this run is not yet committed."""
+        return key in self._pending or key in self._in_flight
+
+    def deletes(self, outbox_id: int) -> bool:
+        """Whether this row's events are confirmed and only its deletion is left."""
+        return outbox_id in self._confirmed
+
     def start(self, run: RunLike) -> None:
         """RUNNING, with the next flush."""
         self._put(_Item(run.job_id, run.run, run.claimed.card, run.started_at))

@@ -1,4 +1,4 @@
-"""The bounded pool: slots, and the tasks in which runs execute. One capacity counts all runs, whatever executes them."""
+"""The bounded pool: slots, and the tasks in which runs execute. One capacity counts all runs of every executor."""
 
 import asyncio
 import time

@@ -50,9 +50,7 @@ class Daemons:
     def __init__(self, *, schema: str) -> None:
         self._sql = load(_FILE, schema)
 
-    async def register(
-        self, connection: asyncpg.Connection, row: DaemonRow, settings: Mapping[str, str]
-    ) -> None:
+    async def register(self, connection: asyncpg.Connection, row: DaemonRow, settings: Mapping[str, str]) -> None:
         """Boot: the daemon's row, its queues' rows, and the settings (JSON texts) that SQL functions read."""
         async with connection.transaction():
             await self._sql.make_queues(connection, queues=sorted(row.queues))
@@ -103,9 +101,7 @@ class Daemons:
         self, connection: asyncpg.Connection, daemon_id: UUID, queue: str, job_class: str
     ) -> bool:
         """Whether another living daemon of this queue knows the class."""
-        return bool(
-            await self._sql.class_known_elsewhere(connection, id=daemon_id, queue=queue, job_class=job_class)
-        )
+        return bool(await self._sql.class_known_elsewhere(connection, id=daemon_id, queue=queue, job_class=job_class))
 
 
 def _live(row: asyncpg.Record) -> LiveJob:

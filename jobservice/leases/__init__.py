@@ -1,0 +1,1 @@
+"""A daemon's right to its jobs: the heartbeat, the watch over others', and the comparison of rows and memory."""

@@ -1,0 +1,57 @@
+"""Writes how far the runs of a daemon have come: one grouped statement per tick, only for those that moved."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Protocol
+from uuid import UUID
+
+from jobservice.sdk.progress import Progress
+from jobservice.store.session import Session
+from jobservice.store.sql import load
+
+_FILE = Path(__file__).with_name("flush.sql")
+
+
+class Advancing(Protocol):
+    """A run that may have moved."""
+
+    @property
+    def job_id(self) -> UUID: ...
+    @property
+    def run(self) -> int: ...
+    @property
+    def started_at(self) -> float | None: ...
+    @property
+    def progress(self) -> Progress: ...
+    def estimated_completion_seconds(self) -> float | None: ...
+
+
+class ProgressWriter:
+    """`run_once` belongs to a Loop whose interval is `jobs.completion_update_interval`."""
+
+    def __init__(
+        self, *, session: Session, daemon_id: UUID, schema: str, runs: Callable[[], Iterable[Advancing]]
+    ) -> None:
+        self._session = session
+        self._daemon_id = daemon_id
+        self._sql = load(_FILE, schema)
+        self._runs = runs
+
+    async def run_once(self) -> float | None:
+        """One statement for all runs that moved. Raises UnavailableError; then that step of progress is not told."""
+        moved = [(run, snapshot) for run in self._runs() if run.started_at and (snapshot := run.progress.take())]
+        if not moved:
+            return None
+        async with self._session.use() as connection:
+            await self._sql.advance(
+                connection,
+                daemon=self._daemon_id,
+                ids=[run.job_id for run, _ in moved],
+                runs=[run.run for run, _ in moved],
+                percents=[snapshot.percent for _, snapshot in moved],
+                done=[snapshot.done for _, snapshot in moved],
+                totals=[snapshot.total or None for _, snapshot in moved],
+                messages=[snapshot.message for _, snapshot in moved],
+                remaining=[run.estimated_completion_seconds() for run, _ in moved],
+            )
+        return None

@@ -1,0 +1,59 @@
+"""Transitions that come due by themselves: trigger dates, expiration, retention. Called by the maintenance loops."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+from jobservice.domain.states import JobStatus
+from jobservice.store.sql import load
+
+_FILE = Path(__file__).with_name("upkeep.sql")
+BATCH = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What one look found. `next_trigger` is in seconds from now, negative when overdue, None without any."""
+
+    next_trigger: float | None
+    expired: bool
+    blocked: bool
+    unpublished: bool
+
+
+class Upkeep:
+    """Each call is one transaction; `SKIP LOCKED` keeps several daemons out of each other's way."""
+
+    def __init__(self, *, schema: str) -> None:
+        self._sql = load(_FILE, schema)
+
+    async def look(self, connection: asyncpg.Connection) -> Due:
+        """The one query of an idle daemon's upkeep."""
+        row = await self._sql.look(connection)
+        due = row["next_due"]
+        return Due(due.total_seconds() if due is not None else None, row["expired"], row["blocked"], row["unpublished"])
+
+    async def enqueue_due(self, connection: asyncpg.Connection) -> int:
+        """PENDING → QUEUED for due trigger dates; how many of one batch."""
+        return len([row async for row in self._sql.enqueue_due(connection, batch=BATCH)])
+
+    async def expire(self, connection: asyncpg.Connection) -> int:
+        """PENDING / QUEUED → FAILED for expired waiting jobs; how many of one batch."""
+        return len([row async for row in self._sql.expire(connection, batch=BATCH)])
+
+    async def blocked_keys(self, connection: asyncpg.Connection) -> list[tuple[str, str]]:
+        """Concurrency keys, as (tenant, key), that jobs wait for outside the claimable index."""
+        return [(row["tenant"], row["key"]) async for row in self._sql.blocked_keys(connection, batch=BATCH)]
+
+    async def clean(self, connection: asyncpg.Connection, status: JobStatus, *, older_than: float) -> int:
+        """Deletes one batch of jobs that ended with `status` more than `older_than` seconds ago; how many."""
+        return int(await self._sql.clean(connection, status=status.value, older_than=older_than, batch=BATCH))
+
+    async def abandon_pending(self, connection: asyncpg.Connection, *, older_than: float) -> int:
+        """Stops one batch of jobs that a user has held for longer; how many."""
+        return len([row async for row in self._sql.abandon_pending(connection, older_than=older_than, batch=BATCH)])
+
+    async def forget_daemons(self, connection: asyncpg.Connection, *, older_than: float) -> int:
+        """Deletes rows of daemons that ended long ago; how many."""
+        return int(await self._sql.forget_daemons(connection, older_than=older_than))

@@ -1,0 +1,1 @@
+"""Claims for the free slots of one daemon, again and again."""

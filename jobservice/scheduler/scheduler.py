@@ -1,0 +1,183 @@
+"""Asks for as many jobs as there are free slots, as soon as it may be worth it, and gives them to the pool.
+
+Woken by a submitter's NOTIFY, by a freed slot, and at the poll floor. Nothing found: it looks again after 5, 10, 20 ms,
+then marks the daemon idle (from then on submitters notify), looks once more, and waits.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+import structlog
+
+from jobservice.domain.facts import Committed
+from jobservice.lifecycle.claim import Claim, Claimer
+from jobservice.pool.pool import Pool
+from jobservice.store.daemons import Daemons
+from jobservice.store.session import Session
+
+log = structlog.get_logger(__name__)
+
+LOOK_AGAIN = (0.005, 0.010, 0.020)
+"""Seconds between looks that found nothing, before the daemon counts as idle."""
+GATHER_SECONDS = 0.003
+"""How long freed slots gather before a claim for few of them: batches are cheap, single claims are not."""
+LEFT_ALONE_SECONDS = 30.0
+"""How long a daemon does not claim a job class that it has found out it does not know."""
+
+
+class Scheduler:
+    """`run_once` belongs to a Loop."""
+
+    def __init__(
+        self,
+        *,
+        session: Session,
+        claimer: Claimer,
+        daemons: Daemons,
+        daemon_id: UUID,
+        queues: Sequence[str],
+        pool: Pool,
+        publish: Callable[[Committed], None],
+        doubt: Callable[[], None],
+    ) -> None:
+        self._session = session
+        self._claimer = claimer
+        self._daemons = daemons
+        self._daemon_id = daemon_id
+        self._queues = list(queues)
+        self._pool = pool
+        self._publish = publish
+        self._doubt = doubt
+        self._looks = 0
+        self._idle = False
+        self._gathered = False
+        self._left_alone: dict[str, float] = {}
+        self._released: set[tuple[str, str]] = set()
+        self.paused = False
+        """Set by a drain: nothing is claimed any more."""
+        self.claimed_at: float | None = None
+        """`time.monotonic()` of the last claim that was answered."""
+
+    def release(self, key: tuple[str, str]) -> None:
+        """A run with this concurrency key has ended: its next job may come."""
+        self._released.add(key)
+
+    def leave_alone(self, job_class: str) -> None:
+        """This daemon does not know the class; others do. Not claimed for a while."""
+        self._left_alone[job_class] = time.monotonic() + LEFT_ALONE_SECONDS
+
+    async def run_once(self) -> float | None:
+        """One look for jobs. Raises UnavailableError."""
+        if self.paused:
+            return None
+        free = self._pool.free
+        if free <= 0:
+            return None
+        if self._worth_gathering(free):
+            return GATHER_SECONDS
+        self._gathered = False
+        found = await self._claim_for(free)
+        if found:
+            self._looks = 0
+            await self._mark(idle=False)
+            return 0 if self._pool.free > 0 and found >= free else GATHER_SECONDS
+        return await self._nothing_found()
+
+    def _worth_gathering(self, free: int) -> bool:
+        """Whether to let a few more slots come free first: once, and only while most of the pool is busy."""
+        if self._gathered or free * 4 >= self._pool.capacity:
+            return False
+        self._gathered = True
+        return True
+
+    async def _nothing_found(self) -> float | None:
+        if self._looks < len(LOOK_AGAIN):
+            self._looks += 1
+            return LOOK_AGAIN[self._looks - 1]
+        if not self._idle:
+            await self._mark(idle=True)
+            return 0  # a submitter may have looked just before the mark
+        return None
+
+    async def _mark(self, *, idle: bool) -> None:
+        if idle != self._idle:
+            async with self._session.use() as connection:
+                await self._daemons.set_idle(connection, self._daemon_id, idle)
+            self._idle = idle
+
+    async def _claim_for(self, free: int) -> int:
+        """Each queue with work gets an equal share of the slots, in turn; what is left goes to who still asks."""
+        await self._unblock()
+        asking = list(self._queues)
+        self._queues.append(self._queues.pop(0))
+        found = 0
+        while asking and free - found > 0:
+            share = -(-(free - found) // len(asking))
+            still: list[str] = []
+            for queue in asking:
+                slots = min(share, free - found)
+                if slots <= 0:
+                    break
+                got = await self._claim(queue, slots)
+                found += got
+                if got == slots:
+                    still.append(queue)
+            asking = still
+        return found
+
+    async def _claim(self, queue: str, slots: int) -> int:
+        charges = self._pool.take_charges(queue)
+        try:
+            async with self._session.use() as connection:
+                claim = await self._claimer.claim(
+                    connection, queue=queue, slots=slots, skipped_classes=self._skipped(), charges=charges
+                )
+                self.claimed_at = time.monotonic()
+                self._take_over(claim)  # before anybody else may compare rows with memory on this session
+        except BaseException:
+            self._pool.give_back(queue, charges)
+            self._doubt()
+            raise
+        await asyncio.sleep(0)
+        return len(claim.jobs)
+
+    def _take_over(self, claim: Claim) -> None:
+        if claim.committed is None:
+            return
+        self._publish(claim.committed)
+        for job in claim.jobs:
+            key = claim.keys.get(job.card.job_id) if claim.keys else None
+            self._pool.start(job, key)
+        if log.is_enabled_for(_INFO):
+            for job in claim.jobs:
+                card = job.card
+                log.info(
+                    "job.claim",
+                    job_id=str(card.job_id),
+                    run=job.run,
+                    tenant=card.tenant,
+                    queue=card.queue,
+                    job_class=card.job_class,
+                    correlation_id=card.correlation_id,
+                )
+
+    async def _unblock(self) -> None:
+        if not self._released:
+            return
+        keys, self._released = list(self._released), set()
+        try:
+            async with self._session.use() as connection:
+                await self._claimer.unblock(connection, keys)
+        except BaseException:
+            self._released.update(keys)
+            raise
+
+    def _skipped(self) -> list[str]:
+        now = time.monotonic()
+        self._left_alone = {name: until for name, until in self._left_alone.items() if until > now}
+        return list(self._left_alone)
+
+
+_INFO = 20
