@@ -123,8 +123,7 @@ async def _started(
 ) -> asyncio.subprocess.Process:
     """The process; it alone holds the writing end of the pipe from here on."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("JOBSERVICE_")}
-    if directory is not None and not directory.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, "not a directory", os.fspath(directory))
+    _check(directory)
     starting = asyncio.ensure_future(
         asyncio.create_subprocess_exec(
             *arguments,
@@ -147,6 +146,11 @@ async def _started(
         raise type(error)(error.errno, error.strerror, error.filename or arguments[0]) from None
     finally:
         output.close()
+
+
+def _check(directory: Path | None) -> None:
+    if directory is not None and not directory.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "not a directory", os.fspath(directory))
 
 
 async def _ended(process: asyncio.subprocess.Process, timeout: float | None) -> int:

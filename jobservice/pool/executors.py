@@ -55,6 +55,9 @@ class ThreadExecutor:
 
         def call() -> None:
             ended = context.run(_ended, job, arguments, answer)
+            # Before it is told: who hears of it and asks again is to find this thread free.
+            with self._lock:
+                self._wanted -= 1
             try:
                 loop.call_soon_threadsafe(_tell, answer, ended)
             except RuntimeError:  # the loop is closed: nobody waits any more
@@ -91,8 +94,6 @@ class ThreadExecutor:
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
             call()
-            with self._lock:
-                self._wanted -= 1
 
 
 def _ended(
