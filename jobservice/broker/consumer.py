@@ -29,7 +29,8 @@ class GroupConsumer:
     """Consumes `queue` on `link`; `handler` decides each message of a group (`Incoming.ack`, `reject`, `reply`).
 
     A handler that raises UnavailableError gets the same undecided messages again, after a back-off. Any other error,
-    or a message left undecided, closes the channel; what was undecided is delivered anew.
+    or a message left undecided, closes the channel; what was undecided is delivered anew. After `watch` idle seconds
+    it changes to a new channel.
     """
 
     def __init__(
@@ -41,9 +42,11 @@ class GroupConsumer:
         settlement: Settlement,
         group: int = 100,
         prefetch: int = 200,
+        watch: float = 30.0,
         backoff: Backoff | None = None,
     ) -> None:
         self._link = link
+        self._watch = watch
         self._queue = queue
         self._handler = handler
         self._settlement = settlement
@@ -93,6 +96,8 @@ class GroupConsumer:
             try:
                 intake = await self._open()
                 await self._consume(intake)
+                if intake.retired:
+                    continue
                 if not self._stopping:
                     log.warning("consumer.interrupt", queue=self._queue, reason="channel closed, or its queue deleted")
             except JobServiceError as error:
@@ -135,7 +140,16 @@ class GroupConsumer:
                 continue
             self._changed.clear()
             if not intake.wants_attention(paused=self._paused) and not self._stopping:
+                await self._wait_for_change(intake)
+
+    async def _wait_for_change(self, intake: Intake) -> None:
+        try:
+            async with asyncio.timeout(self._watch):
                 await self._changed.wait()
+        except TimeoutError:
+            # A queue deleted and made again at once takes its consumers along without telling them, still counts them,
+            # and cannot be consumed anew by their channel (seen on 3.10): only a new channel helps.
+            intake.retired = not self._paused and not intake.waiting
 
     async def _hand_over(self, intake: Intake) -> None:
         group = intake.take(self._group)

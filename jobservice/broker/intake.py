@@ -24,13 +24,15 @@ class Intake:
         self._buffer: deque[Incoming] = deque()
         self._tag: str | None = None
         self._withdrawn = False
+        self.retired = False
+        """Left by its consumer for a new one; nothing is in hand."""
         channel.on_consumer_cancel_callbacks.add(self._on_withdrawn)
         channel.closing.add_done_callback(lambda _: changed.set())
 
     @property
     def open(self) -> bool:
-        """Whether the channel lives and its queue is there."""
-        return not self.channel.is_closed and not self._withdrawn
+        """Whether the channel lives, its queue is there, and nobody has given it up."""
+        return not self.channel.is_closed and not self._withdrawn and not self.retired
 
     @property
     def consuming(self) -> bool:

@@ -17,6 +17,7 @@ from jobservice.broker.consumer import GroupConsumer, Handler
 from jobservice.broker.incoming import Incoming
 from jobservice.broker.names import BrokerNames
 from jobservice.broker.settlement import Settlement
+from jobservice.broker.topology import declare
 from jobservice.domain.errors import DatabaseUnavailable
 
 Connect = Callable[[str], Awaitable[BrokerLink]]
@@ -387,8 +388,6 @@ async def test_a_rejection_waits_for_the_publishing_connection_and_is_not_lost( 
 async def test_a_queue_that_is_deleted_and_made_again_is_consumed_again(  # noqa: PLR0917
     consume: Consume, send: Any, eventually: Eventually, foreign: BlockingChannel, names: BrokerNames, link: BrokerLink
 ) -> None:
-    from jobservice.broker.topology import declare
-
     record = Recorder()
     consumer = await consume(record)
     send(b"1")
@@ -400,6 +399,20 @@ async def test_a_queue_that_is_deleted_and_made_again_is_consumed_again(  # noqa
     send(b"2")
 
     await eventually(lambda: record.bodies == [b"1", b"2"])
+
+
+async def test_a_queue_replaced_behind_its_consumers_back_is_found_out(  # noqa: PLR0917
+    consume: Consume, send: Any, eventually: Eventually, foreign: BlockingChannel, names: BrokerNames, link: BrokerLink
+) -> None:
+    record = Recorder()
+    await consume(record, watch=0.05)
+    await eventually(lambda: foreign.queue_declare(names.submissions, passive=True).method.consumer_count == 1)
+
+    foreign.queue_delete(names.submissions)
+    await declare(await link.open_channel(), names)
+    send(b"1")
+
+    await eventually(lambda: record.bodies == [b"1"])
 
 
 async def test_properties_that_cannot_be_decoded_do_not_break_the_connection(  # noqa: PLR0917
