@@ -60,8 +60,8 @@ def _name(text: str) -> str:
 
 def _identifier(text: str) -> str:
     # Lower case only: the name is written into SQL without quotes, where PostgreSQL folds case.
-    if re.fullmatch(r"[a-z_][a-z0-9_]{0,47}", text) is None or text.startswith("pg_"):
-        raise ValueError("must be lower-case letters, digits and _, at most 48, not beginning with a digit or pg_")
+    if re.fullmatch(r"[a-z_][a-z0-9_]{0,39}", text) is None or text.startswith("pg_"):
+        raise ValueError("must be lower-case letters, digits and _, at most 40, not beginning with a digit or pg_")
     return text
 
 

@@ -1,0 +1,54 @@
+"""`list` and `show`: what jobs there are, and everything of one."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+from jobservice.cli.call import Call, command
+from jobservice.cli.connecting import jobs_of
+from jobservice.cli.output import fields_of
+from jobservice.domain.states import WAITING, JobStatus
+
+TenantOption = Annotated[str | None, typer.Option("--tenant", help="Only this tenant's.")]
+QueueOption = Annotated[str | None, typer.Option("--queue", help="Only of this queue.")]
+ClassOption = Annotated[str | None, typer.Option("--class", metavar="NAME", help="Only of this job class.")]
+OwnerOption = Annotated[str | None, typer.Option("--owner", help="Only of this owner.")]
+StatusOption = Annotated[
+    list[JobStatus] | None, typer.Option("--status", case_sensitive=False, help="Only in this status; repeatable.")
+]
+
+_COLUMNS = ("job_id", "status", "tenant", "queue", "job_class", "priority", "percent_completed", "created_date")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    command(app, "list")(list_jobs)
+    command(app, "show")(show)
+
+
+async def list_jobs(
+    call: Call,
+    *,
+    tenant: TenantOption = None,
+    status: StatusOption = None,
+    job_class: ClassOption = None,
+    owner: OwnerOption = None,
+    queue: QueueOption = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 50,
+) -> None:
+    """List jobs, newest first."""
+    async with jobs_of(call) as jobs:
+        page = await jobs.find(tenant=tenant, status=status, job_class=job_class, owner=owner, queue=queue, limit=limit)
+    call.output.rows([fields_of(job) for job in page.jobs], _COLUMNS)
+
+
+async def show(call: Call, job_id: Annotated[UUID, typer.Argument(help="Job id.")]) -> None:
+    """Show everything of one job: dates, progress, result, error, runs, and why it is not running."""
+    async with jobs_of(call) as jobs:
+        job = await jobs.get(job_id)
+        facts: dict[str, Any] = fields_of(job)
+        facts["runs"] = [fields_of(run) for run in await jobs.runs(job_id)]
+        if job.status in WAITING:
+            facts["why_not_running"] = await jobs.why_not_running(job_id)
+    call.output.record(facts)

@@ -1,0 +1,19 @@
+"""Acknowledging one message on a consuming channel, with a deadline and our errors."""
+
+from typing import Any
+
+from aiormq.abc import AbstractChannel
+
+from jobservice.broker.driver import call
+
+_CALL_TIMEOUT = 10.0
+
+
+async def acknowledge(channel: AbstractChannel, delivery_tag: int) -> None:
+    """Tell the broker that this message is done. Raises BrokerUnavailable."""
+    await call(_awaited(channel.basic_ack(delivery_tag)), timeout=_CALL_TIMEOUT, doing="acknowledging a message")
+
+
+async def _awaited(acknowledgement: Any) -> None:
+    # The driver gives an awaitable, which is no coroutine.
+    await acknowledgement

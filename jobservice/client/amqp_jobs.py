@@ -1,0 +1,176 @@
+"""Jobs by messages: what a client without a database does. It submits, commands, and learns of ends by events."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from jobservice.broker.messages import JobEvent
+from jobservice.broker.names import OPERATOR_KEY
+from jobservice.client.answers import CommandResult
+from jobservice.client.broker import ClientBroker
+from jobservice.client.endings import Endings
+from jobservice.client.requests import Requests
+from jobservice.domain.errors import (
+    InvalidSubmission,
+    JobServiceError,
+    NotLegal,
+    UnavailableError,
+    UnknownJob,
+)
+from jobservice.domain.states import JobStatus
+from jobservice.sdk.job_info import JobInfo
+from jobservice.sdk.json_values import dump
+
+_JOBS_KEPT = 100_000
+
+
+class AmqpJobs:
+    """Submits and commands through one broker."""
+
+    def __init__(self, *, broker: ClientBroker, tenant: str | None) -> None:
+        """`tenant` signs commands; None: the operator's key, which may act on every tenant's jobs."""
+        self._names = broker.names
+        self._requests = Requests(broker=broker)
+        self._broker = broker
+        self._endings: dict[str, Endings] = {}
+        self._tenant = tenant
+        self._submitted: OrderedDict[UUID, JobInfo] = OrderedDict()
+
+    async def close(self) -> None:
+        """Stop listening."""
+        await self._requests.close()
+        for endings in self._endings.values():
+            await endings.close()
+
+    async def submit(self, jobs: Sequence[JobInfo]) -> list[JobInfo]:
+        """Submit all of them or none. Raises InvalidSubmission, UnavailableError."""
+        if not jobs:
+            return []
+        tenants = {job.tenant for job in jobs}
+        if len(tenants) > 1:
+            raise InvalidSubmission("jobs that are submitted together by message must be of one tenant", field="tenant")
+        text = dump([job.to_submission() for job in jobs])
+        # Before the submission: a short job's end would be published before anybody listened.
+        (tenant,) = tenants
+        await self._listen(tenant)
+        reply = _accepted(await self._requests.ask(self._names.submit, tenant, text.encode()))
+        created = [
+            replace(job, job_id=UUID(job_id), sequence=1) for job, job_id in zip(jobs, reply["job_ids"], strict=True)
+        ]
+        self._remember(created)
+        return created
+
+    async def command(self, verb: str, ids: Sequence[UUID], **given: Any) -> list[CommandResult]:
+        """Apply one command to each id; results in the order given."""
+        if not ids:
+            return []
+        body = {"command": verb, "job_ids": [str(job_id) for job_id in ids], **_members(given)}
+        reply = await self._ask(body)
+        by_id = {UUID(result["job_id"]): result for result in reply["results"]}
+        return [_result(job_id, by_id[job_id]) for job_id in ids]
+
+    async def rerun(self, job_id: UUID) -> JobInfo:
+        """Submit an ended job once more; of the new one only the id is known here."""
+        original = self._submitted.get(job_id)
+        if original is not None:
+            await self._listen(original.tenant)
+        reply = await self._ask({"command": "rerun", "job_ids": [str(job_id)]})
+        (result,) = reply["results"]
+        refusal = _result(job_id, result).refusal("rerun")
+        if refusal is not None:
+            raise refusal
+        if original is None:
+            return JobInfo("unknown", job_id=UUID(result["new_job_id"]), rerun_of=job_id, sequence=1)
+        new = replace(original, job_id=UUID(result["new_job_id"]), rerun_of=job_id, sequence=1, status=JobStatus.QUEUED)
+        self._remember([new])
+        return new
+
+    async def command_tenant(self, verb: str, tenant: str) -> None:
+        """Pause or resume a tenant."""
+        await self._ask({"command": verb, "tenant": tenant})
+
+    async def wait(self, job_id: UUID, timeout: float | None) -> JobInfo:
+        """The job once its last event has come; of it only what an event tells is known. Raises TimeoutError."""
+        submitted = self._submitted.get(job_id)
+        if submitted is None:
+            raise InvalidSubmission(
+                f"job {job_id} was not submitted by this client, so its end cannot be awaited by messages alone: "
+                "waiting for it needs a database_url"
+            )
+        try:
+            async with asyncio.timeout(timeout):
+                return _ended(submitted, await self._endings[submitted.tenant].of(job_id))
+        except TimeoutError:
+            raise TimeoutError(f"job {job_id} has not ended after {timeout:g} s") from None
+
+    async def _listen(self, tenant: str) -> None:
+        if tenant not in self._endings:
+            self._endings[tenant] = Endings(broker=self._broker, tenant=tenant)
+        await self._endings[tenant].listen()
+
+    async def _ask(self, body: dict[str, Any]) -> dict[str, Any]:
+        key = self._tenant or OPERATOR_KEY
+        return _accepted(await self._requests.ask(self._names.command, key, dump(body).encode()))
+
+    def _remember(self, jobs: Sequence[JobInfo]) -> None:
+        for job in jobs:
+            assert job.job_id is not None
+            self._submitted[job.job_id] = job
+        while len(self._submitted) > _JOBS_KEPT:
+            self._submitted.popitem(last=False)
+
+
+def _members(given: dict[str, Any]) -> dict[str, Any]:
+    names = {"expiration": "expiration_date"}
+    return {
+        names.get(name, name): value.isoformat() if isinstance(value, datetime) else value
+        for name, value in given.items()
+        if value is not None
+    }
+
+
+def _accepted(reply: dict[str, Any]) -> dict[str, Any]:
+    """The reply, or the error that it tells of."""
+    error = reply.get("error")
+    if error is not None:
+        raise _error(error)
+    return reply
+
+
+def _error(told: dict[str, Any]) -> JobServiceError:
+    code, message, details = told["code"], told["message"], told.get("details") or {}
+    if code == "unavailable":
+        return UnavailableError(message)
+    if code == "unknown_job":
+        return UnknownJob(details.get("job_id", message))
+    if code == "not_legal":
+        return NotLegal(details.get("job_id"), "change", details.get("status", "in another status"))
+    return InvalidSubmission(message, code=code, field=details.get("field"), index=details.get("index"))
+
+
+def _result(job_id: UUID, told: dict[str, Any]) -> CommandResult:
+    status = JobStatus(told["status"]) if told.get("status") else None
+    return CommandResult(
+        job_id=job_id, status=status, accepted=told["accepted"], code=told.get("code"), reason=told.get("reason")
+    )
+
+
+def _ended(submitted: JobInfo, event: JobEvent) -> JobInfo:
+    error = event.error or {}
+    return replace(
+        submitted,
+        status=event.status,
+        run=event.run,
+        attempt=event.attempt,
+        sequence=event.sequence,
+        daemon_id=event.daemon_id,
+        percent_completed=event.percent_completed,
+        result=event.result,
+        error_type=error.get("type"),
+        error_message=error.get("message"),
+        stop_date=event.time,
+    )

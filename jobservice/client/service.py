@@ -1,0 +1,309 @@
+"""JobInfoService: what a submitting service uses. It chooses the way, by SQL or by messages; it does nothing itself.
+
+With a database everything goes through it, inside the caller's transaction when asked; the broker serves events. A
+client with a broker only submits and commands by messages; what must be read from the database raises and says so.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from jobservice.client.amqp_jobs import AmqpJobs
+from jobservice.client.answers import CommandResult, Page, Run
+from jobservice.client.arguments import class_name, job_filter, priority_number, statuses_of, zoned
+from jobservice.client.broker import ClientBroker
+from jobservice.client.database import ClientDatabase
+from jobservice.client.operations import Operations
+from jobservice.client.rejected import Rejected
+from jobservice.client.sql_jobs import SqlJobs
+from jobservice.client.subscription import Subscription
+from jobservice.client.subscriptions import Subscriptions
+from jobservice.domain.errors import ConfigurationError
+from jobservice.domain.states import FINAL, JobStatus
+from jobservice.sdk.job_info import JobInfo
+from jobservice.store.job_reader import JobFilter
+from jobservice.store.sql import checked_schema_name
+
+_SELECTED_AT_ONCE = 500
+
+
+class JobInfoService:
+    """Jobs, from outside. Make one with `connect`; it may be shared by all tasks of an event loop.
+
+    Commands on several ids try each of them; where one was refused, the first refusal is raised after all were tried.
+    """
+
+    def __init__(
+        self, *, database: ClientDatabase | None, broker: ClientBroker | None, schema: str, tenant: str | None
+    ) -> None:
+        self._database = database
+        self._broker = broker
+        self._sql = SqlJobs(database=database, schema=schema) if database is not None else None
+        self._amqp = AmqpJobs(broker=broker, tenant=tenant) if broker is not None else None
+        self._schema = schema
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(
+        cls,
+        database_url: str | None = None,
+        amqp_url: str | None = None,
+        *,
+        schema: str = "jobservice",
+        prefix: str = "jobservice",
+        statement_cache: bool = True,
+        tenant: str | None = None,
+    ) -> AsyncIterator["JobInfoService"]:
+        """A client; either URL may be missing. It connects to each server when first needed.
+
+        `statement_cache=False` behind a transaction pooler; `tenant` signs the commands of a client that has a broker
+        only and may not act on others (default: what an operator may).
+        """
+        if database_url is None and amqp_url is None:
+            raise ConfigurationError("JobInfoService.connect needs database_url, amqp_url or both")
+        try:
+            checked_schema_name(schema)
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from None
+        database = ClientDatabase(url=database_url, statement_cache=statement_cache) if database_url else None
+        broker = ClientBroker(url=amqp_url, prefix=prefix) if amqp_url else None
+        service = cls(database=database, broker=broker, schema=schema, tenant=tenant)
+        try:
+            yield service
+        finally:
+            await service._close()
+
+    async def create_as_queued(self, job: JobInfo, *, connection: asyncpg.Connection | None = None) -> JobInfo:
+        """Submit a job that runs as soon as it can; with `connection`, inside the caller's own transaction.
+
+        Gives the JobInfo with its id. Raises InvalidSubmission, naming the field.
+        """
+        (created,) = await self.create_many([replace(job, status=JobStatus.QUEUED)], connection=connection)
+        return created
+
+    async def create_as_pending(self, job: JobInfo, *, connection: asyncpg.Connection | None = None) -> JobInfo:
+        """Submit a job that waits for `enqueue`."""
+        (created,) = await self.create_many([replace(job, status=JobStatus.PENDING)], connection=connection)
+        return created
+
+    async def create_many(
+        self, jobs: Sequence[JobInfo], *, connection: asyncpg.Connection | None = None
+    ) -> list[JobInfo]:
+        """Submit all of them, or none; each as its `status` says. In the order given."""
+        if self._sql is not None or connection is not None:
+            return await self._need_sql("submitting inside a transaction").submit(jobs, connection)
+        return await self._need_amqp().submit(jobs)
+
+    async def enqueue(self, *ids: UUID) -> list[CommandResult]:
+        """PENDING → QUEUED. Raises UnknownJob, NotLegal."""
+        return await self._command("enqueue", ids)
+
+    async def stop(self, *ids: UUID, reason: str | None = None) -> list[CommandResult]:
+        """Waiting jobs end ABORTED now, live ones as soon as they can be interrupted. Raises UnknownJob, NotLegal."""
+        return await self._command("stop", ids, reason=reason)
+
+    async def restart(self, *ids: UUID, expiration_date: datetime | None = None) -> list[CommandResult]:
+        """FAILED / ABORTED → QUEUED: the same jobs once more. Raises UnknownJob, NotLegal."""
+        return await self._command("restart", ids, expiration=zoned(expiration_date))
+
+    async def rerun(self, job_id: UUID) -> JobInfo:
+        """A new job like an ended one, linked by `rerun_of`. Raises UnknownJob, NotLegal."""
+        if self._sql is not None:
+            return await self._sql.rerun(job_id)
+        return await self._need_amqp().rerun(job_id)
+
+    async def lock(self, *ids: UUID) -> list[CommandResult]:
+        """Retention never removes them. Raises UnknownJob."""
+        return _all_accepted("lock", await self._need_sql("lock").command("set_locked", ids, locked=True))
+
+    async def unlock(self, *ids: UUID) -> list[CommandResult]:
+        """Undo `lock`. Raises UnknownJob."""
+        return _all_accepted("unlock", await self._need_sql("unlock").command("set_locked", ids, locked=False))
+
+    async def set_priority(self, job_id: UUID, priority: int | str) -> list[CommandResult]:
+        """A new priority for a job that waits. Raises UnknownJob, NotLegal."""
+        return await self._command("update_waiting", [job_id], priority=priority_number(priority), expiration=None)
+
+    async def update_expiration(self, date: datetime, *ids: UUID) -> list[CommandResult]:
+        """A new expiration date for jobs that wait. Raises UnknownJob, NotLegal."""
+        return await self._command("update_waiting", ids, priority=None, expiration=zoned(date))
+
+    async def stop_selected(
+        self,
+        *,
+        tenant: str | None = None,
+        job_class: str | None = None,
+        status: JobStatus | Sequence[JobStatus] | None = None,
+        owner: str | None = None,
+        reason: str | None = None,
+    ) -> list[CommandResult]:
+        """Stop all jobs that match and have not ended, in batches. Gives those that accepted it."""
+        sql = self._need_sql("stop by a selection")
+        statuses = [each for each in statuses_of(status) or list(JobStatus) if each not in FINAL]
+        wanted = JobFilter(tenant=tenant, job_class=job_class, owner=owner, statuses=statuses)
+        stopped: dict[UUID, CommandResult] = {}
+        # One look at all of them: a live job that accepts its stop still matches, and would be found for ever.
+        ids = await sql.selected(wanted, batch=await sql.count(wanted) + _SELECTED_AT_ONCE)
+        for start in range(0, len(ids), _SELECTED_AT_ONCE):
+            for result in await sql.command("stop", ids[start : start + _SELECTED_AT_ONCE], reason=reason):
+                if result.accepted:
+                    stopped[result.job_id] = result
+        return list(stopped.values())
+
+    async def pause_tenant(self, tenant: str) -> None:
+        """Start no more jobs of this tenant; running ones go on."""
+        if self._database is not None:
+            await self.operations.pause_tenant(tenant)
+        else:
+            await self._need_amqp().command_tenant("pause_tenant", tenant)
+
+    async def resume_tenant(self, tenant: str) -> None:
+        """Start jobs of this tenant again."""
+        if self._database is not None:
+            await self.operations.resume_tenant(tenant)
+        else:
+            await self._need_amqp().command_tenant("resume_tenant", tenant)
+
+    async def get(self, job_id: UUID) -> JobInfo:
+        """One job as it stands. Raises UnknownJob."""
+        return await self._need_sql("get").get(job_id)
+
+    async def find(
+        self,
+        *,
+        tenant: str | None = None,
+        status: JobStatus | Sequence[JobStatus] | None = None,
+        job_class: str | type | None = None,
+        owner: str | None = None,
+        queue: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        limit: int = 100,
+        after: UUID | None = None,
+    ) -> Page:
+        """Jobs that match all that is given, newest first; `parameters` must be contained in the job's."""
+        wanted = job_filter(
+            tenant=tenant, status=status, job_class=job_class, owner=owner, queue=queue, parameters=parameters
+        )
+        return await self._need_sql("find").find(wanted, limit=limit, after=after)
+
+    async def count(
+        self,
+        *,
+        tenant: str | None = None,
+        status: JobStatus | Sequence[JobStatus] | None = None,
+        job_class: str | type | None = None,
+        owner: str | None = None,
+        queue: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> int:
+        """How many jobs match; filters as in `find`."""
+        return await self._need_sql("count").count(
+            job_filter(
+                tenant=tenant, status=status, job_class=job_class, owner=owner, queue=queue, parameters=parameters
+            )
+        )
+
+    async def runs(self, job_id: UUID) -> list[Run]:
+        """All runs of a job, the first one first."""
+        return await self._need_sql("runs").runs(job_id)
+
+    async def why_not_running(self, job_id: UUID) -> list[str]:
+        """The reasons for which a waiting job waits, in words; empty for any other."""
+        return await self._need_sql("why_not_running").why_not_running(job_id)
+
+    async def wait(self, job_id: UUID, timeout: float | None = None) -> JobInfo:
+        """The job once it has ended. Raises UnknownJob, TimeoutError."""
+        if self._sql is not None:
+            return await self._sql.wait(job_id, timeout)
+        return await self._need_amqp().wait(job_id, timeout)
+
+    def events(
+        self,
+        *,
+        tenant: str | None = None,
+        queue: str | None = None,
+        job_class: str | type | None = None,
+        statuses: set[JobStatus] | None = None,
+        durable: str | None = None,
+        expires: float | None = None,
+        prefetch: int = 100,
+    ) -> Subscription:
+        """Status changes as they happen: `async with jobs.events(…) as events: async for event in events: …`.
+
+        With `durable`, one queue of that name for all instances of a service, which keeps events while none runs
+        (for ever, or until nobody has read it for `expires` seconds); without, a private queue that sees from now on.
+        """
+        broker = self._need_broker("events")
+        return Subscription(
+            broker=broker,
+            tenant=tenant,
+            queue=queue,
+            job_class=class_name(job_class),
+            statuses=frozenset(statuses or ()),
+            durable=durable,
+            expires=expires,
+            prefetch=prefetch,
+            note=self.subscriptions.remember if self._database is not None else None,
+        )
+
+    @property
+    def operations(self) -> Operations:
+        """Daemons, tenants, queues, pauses and limits."""
+        return Operations(database=self._need_database("this"), schema=self._schema)
+
+    @property
+    def subscriptions(self) -> Subscriptions:
+        """Durable subscriptions."""
+        return Subscriptions(database=self._need_database("this"), broker=self._broker, schema=self._schema)
+
+    @property
+    def rejected(self) -> Rejected:
+        """Messages that could not be accepted."""
+        return Rejected(broker=self._need_broker("the rejected queue"))
+
+    async def _close(self) -> None:
+        if self._amqp is not None:
+            await self._amqp.close()
+        if self._broker is not None:
+            await self._broker.close()
+        if self._database is not None:
+            await self._database.close()
+
+    async def _command(self, verb: str, ids: Sequence[UUID], **given: Any) -> list[CommandResult]:
+        name = "update" if verb == "update_waiting" else verb
+        if self._sql is not None:
+            return _all_accepted(name, await self._sql.command(verb, ids, **given))
+        return _all_accepted(name, await self._need_amqp().command(name, ids, **given))
+
+    def _need_database(self, what: str) -> ClientDatabase:
+        if self._database is None:
+            raise ConfigurationError(f"{what} needs the database: give JobInfoService.connect a database_url")
+        return self._database
+
+    def _need_sql(self, what: str) -> SqlJobs:
+        self._need_database(what)
+        assert self._sql is not None
+        return self._sql
+
+    def _need_broker(self, what: str) -> ClientBroker:
+        if self._broker is None:
+            raise ConfigurationError(f"{what} needs the broker: give JobInfoService.connect an amqp_url")
+        return self._broker
+
+    def _need_amqp(self) -> AmqpJobs:
+        self._need_broker("this")
+        assert self._amqp is not None
+        return self._amqp
+
+
+def _all_accepted(verb: str, results: list[CommandResult]) -> list[CommandResult]:
+    for result in results:
+        refusal = result.refusal(verb)
+        if refusal is not None:
+            raise refusal
+    return results

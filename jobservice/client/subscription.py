@@ -1,0 +1,162 @@
+"""Events as an asynchronous iterator: one subscription, durable or private, over any number of reconnects.
+
+An event is acknowledged when the next one is asked for, or when the block is left without an exception; after an
+exception a durable subscription delivers it again. It only reads: nothing here asks the database for an event.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self
+
+import structlog
+
+from jobservice.broker.backoff import Backoff
+from jobservice.broker.driver import call
+from jobservice.broker.incoming import Incoming
+from jobservice.broker.intake import Intake
+from jobservice.broker.messages import JobEvent
+from jobservice.broker.topology import binding_keys, declare_private, declare_subscription
+from jobservice.client.acknowledging import acknowledge
+from jobservice.client.broker import ClientBroker
+from jobservice.domain.errors import BrokerUnavailable, JobServiceError
+from jobservice.domain.states import JobStatus
+
+log = structlog.get_logger(__name__)
+
+_CALL_TIMEOUT = 10.0
+
+Note = Callable[[str, dict[str, Any]], Awaitable[None]]
+
+
+class Subscription:
+    """Status changes that match a filter. Use it once: `async with … as events: async for event in events: …`."""
+
+    def __init__(
+        self,
+        *,
+        broker: ClientBroker,
+        tenant: str | None,
+        queue: str | None,
+        job_class: str | None,
+        statuses: frozenset[JobStatus],
+        durable: str | None,
+        expires: float | None,
+        prefetch: int,
+        note: Note | None,
+    ) -> None:
+        """`note` writes a durable subscription down where operators list them."""
+        self.gaps = 0
+        """How often a private subscription was interrupted and may have missed events. Durable ones miss none."""
+        self._broker = broker
+        self._wanted = {"tenant": tenant, "queue": queue, "job_class": job_class}
+        self._statuses = statuses
+        self._durable = durable
+        self._expires = expires
+        self._prefetch = prefetch
+        self._note = note
+        self._changed = asyncio.Event()
+        self._backoff = Backoff()
+        self._intake: Intake | None = None
+        self._unacknowledged: Incoming | None = None
+
+    async def __aenter__(self) -> Self:
+        """Subscribe; events from now on are seen. Raises BrokerUnavailable, ConfigurationError."""
+        self._intake = await self._open()
+        if self._durable is not None and self._note is not None:
+            filled = {name: value for name, value in self._wanted.items() if value is not None}
+            await self._note(self._durable, filled | ({"statuses": sorted(self._statuses)} if self._statuses else {}))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave; what was not acknowledged is delivered again to whoever reads a durable subscription next."""
+        if kind is None:
+            await self._acknowledge()
+        intake, self._intake = self._intake, None
+        if intake is not None:
+            await intake.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> JobEvent:
+        """The next event that matches; the one before is acknowledged now."""
+        await self._acknowledge()
+        while True:
+            message = await self._next_message()
+            self._unacknowledged = message
+            event = _parsed(message)
+            if event is not None and self._matches(event):
+                return event
+            await self._acknowledge()
+
+    async def _next_message(self) -> Incoming:
+        while True:
+            intake = self._intake
+            if intake is None:
+                raise BrokerUnavailable("this subscription is closed; open a new one")
+            if intake.waiting and (intake.open or self._durable is None):
+                return intake.take(1)[0]
+            if not intake.open:
+                await self._reopen(intake)
+                continue
+            self._changed.clear()
+            if not intake.wants_attention(paused=False):
+                await self._changed.wait()
+
+    async def _acknowledge(self) -> None:
+        message, self._unacknowledged = self._unacknowledged, None
+        intake = self._intake
+        if message is None or intake is None or not intake.open:
+            return
+        # A channel that is gone just now delivers the event again: at least once.
+        with contextlib.suppress(JobServiceError):
+            await acknowledge(intake.channel, message.delivery_tag)
+
+    async def _reopen(self, old: Intake) -> None:
+        self._unacknowledged = None
+        await old.close()
+        if self._durable is None:
+            self.gaps += 1
+        log.warning("subscription.interrupt", subscription=self._durable or "private", gaps=self.gaps)
+        while True:
+            try:
+                self._intake = await self._open()
+            except BrokerUnavailable as error:
+                log.debug("subscription.wait", reason=str(error))
+                await asyncio.sleep(self._backoff.next())
+            else:
+                self._backoff.reset()
+                return
+
+    async def _open(self) -> Intake:
+        link = await self._broker.consuming()
+        channel = await link.open_channel(timeout=_CALL_TIMEOUT)
+        await call(
+            channel.basic_qos(prefetch_count=self._prefetch), timeout=_CALL_TIMEOUT, doing="setting the prefetch"
+        )
+        keys = binding_keys(**self._wanted, statuses=self._statuses)
+        if self._durable is None:
+            declaring = declare_private(channel, self._broker.names, keys)
+        else:
+            declaring = declare_subscription(channel, self._broker.names, self._durable, keys, expires=self._expires)
+        queue = await call(declaring, timeout=_CALL_TIMEOUT, doing=f"subscribing to {self._broker.names.events}")
+        intake = Intake(channel=channel, queue=queue, changed=self._changed)
+        await intake.consume()
+        return intake
+
+    def _matches(self, event: JobEvent) -> bool:
+        # Bindings of an earlier filter of the same durable name stay in the broker.
+        named = all(value is None or getattr(event, name) == value for name, value in self._wanted.items())
+        return named and (not self._statuses or event.status in self._statuses)
+
+
+def _parsed(message: Incoming) -> JobEvent | None:
+    try:
+        return JobEvent.parse(message.body)
+    except ValueError as error:
+        log.warning("event.skip", routing_key=message.routing_key, reason=str(error))
+        return None
