@@ -367,19 +367,20 @@ async def test_a_thread_that_sees_nothing_is_handed_back_and_left_behind(tmp_pat
     free.set()
 
 
-async def test_a_stopped_thread_is_waited_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("verb", "told"), [("request_stop", [Aborted("by the user")]), ("abandon", [])])
+async def test_a_thread_that_is_to_end_is_waited_for(tmp_path: Path, verb: str, told: list[object]) -> None:
     pool, free = Pool(executor="thread", directory=tmp_path), threading.Event()
     run = pool.run_of(pool.job(lambda job: (free.wait(SECONDS), job.raise_if_stopped())))
     executing = asyncio.create_task(run.execute())
     await pool.reports.started.wait()
 
-    run.request_stop("by the user")
+    getattr(run, verb)(*["by the user"] if verb == "request_stop" else [])
     done, _ = await asyncio.wait({executing}, timeout=0.05)
     assert not done
     free.set()
     await asyncio.wait_for(executing, SECONDS)
 
-    assert pool.reports.told[-1] == Aborted("by the user")
+    assert pool.reports.told == ["start", *told]
 
 
 async def test_a_job_that_swallows_its_stop_and_returns_has_succeeded(loop_pool: Pool) -> None:
