@@ -9,7 +9,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from jobservice.servers.account import Account
@@ -47,7 +49,7 @@ class Child:
         A session of its own keeps the terminal's Ctrl-C for the parent, which then stops its servers in order.
         """
         self._dismiss_watcher()
-        with self._log.open("ab") as log:
+        with self._log.open("ab") as log, _interrupts_deferred():
             self._log_start = log.tell()
             self._process = subprocess.Popen(
                 command,
@@ -68,15 +70,16 @@ class Child:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(how or self._stop_signal)
 
-    def wait(self, timeout: float) -> None:
-        """Wait for the end; past `timeout` seconds the whole session is killed."""
+    def wait(self, timeout: float) -> int | None:
+        """Wait for the end and return the exit status; past `timeout` seconds the whole session is killed."""
         if self._process is None:
-            return
+            return None
         try:
             self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             self.kill()
         self._dismiss_watcher()
+        return self._process.returncode
 
     def kill(self) -> None:
         """End the process and its helpers at once, and wait until it is gone."""
@@ -100,6 +103,27 @@ class Child:
         if self._watcher is not None:
             self._watcher.communicate(b"dismissed\n")
             self._watcher = None
+
+
+@contextmanager
+def _interrupts_deferred() -> Iterator[None]:
+    """An interrupt between a child's birth and the moment we hold it would leave it without anyone to stop it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python delivers signals to the main thread only
+        return
+    received: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        if callable(handler):
+            signal.signal(number, lambda number, _frame: received.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if callable(handler):
+                signal.signal(number, handler)
+        for late in received:
+            signal.raise_signal(late)
 
 
 def _end_with_parent(stop_signal: signal.Signals) -> Callable[[], None] | None:

@@ -3,7 +3,6 @@
 import secrets
 import shutil
 import signal
-import subprocess
 from pathlib import Path
 
 from jobservice.domain.errors import ServerStartError
@@ -16,6 +15,7 @@ USER = "jobs"
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 _SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"  # any server answers it with one byte, before authentication
 _READY_LINE = 7  # of postmaster.pid
+_INITDB_TIMEOUT = 120.0
 
 
 class PostgresServer:
@@ -90,25 +90,20 @@ class PostgresServer:
         self._account.own(self._home)
         making = self._home / "making"
         shutil.rmtree(making, ignore_errors=True)
-        command = [
+        command: list[str | Path] = [
             self._binaries.directory / "initdb",
             *("-D", making, "-U", USER, "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"),
             *self._authentication(),
         ]
-        done = subprocess.run(
-            command,
-            env=_ENVIRONMENT,
-            cwd=self._home,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            check=False,
-            **self._account.popen_arguments(),
-        )
-        if done.returncode != 0:
-            told = "\n".join(done.stdout.decode(errors="replace").splitlines()[-30:])
-            raise ServerStartError(f"initdb of PostgreSQL {self.version} failed ({self._binaries.directory}):\n{told}")
+        initdb = Child(log=self._directory / "postgres-initdb.log", stop_signal=signal.SIGTERM)
+        try:
+            initdb.start(command, env=_ENVIRONMENT, directory=self._home, account=self._account)
+            status = initdb.wait(_INITDB_TIMEOUT)
+        finally:
+            initdb.kill()
+        if status != 0:
+            programs = f"PostgreSQL {self.version} in {self._binaries.directory}"
+            raise ServerStartError(f"initdb of {programs} failed; it said:\n{initdb.log_tail()}")
         (self._home / "initial-password").unlink(missing_ok=True)
         making.rename(self._data)
 

@@ -69,6 +69,8 @@ class PrivateStack:
             self._prepare()
             self._start(self._servers(), may_move=True)
         except BaseException:
+            if self._rabbitmq is not None and not self._keep:
+                self._rabbitmq.child.kill()  # asked to stop while it boots, it would take its ten seconds
             self.stop()
             raise
         return self
