@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 SetUp = Callable[[AbstractChannel], Awaitable[None]]
 
 _CLOSE_TIMEOUT = 3.0
+_FRAME_BUFFER = 200
+"""Frames of a channel read ahead. With the driver's 10, groups of what is there were of 5 messages, now of 80."""
 
 
 class BrokerLink:
@@ -129,7 +131,11 @@ class BrokerLink:
     async def open_channel(self, *, timeout: float = 10.0) -> AbstractChannel:
         """A channel without confirms, for declaring and consuming."""
         connection = self.connection
-        return await call(connection.channel(publisher_confirms=False), timeout=timeout, doing="opening a channel")
+        return await call(
+            connection.channel(publisher_confirms=False, frame_buffer_size=_FRAME_BUFFER),
+            timeout=timeout,
+            doing="opening a channel",
+        )
 
     def renew(self, connection: aiormq.Connection, *, why: str) -> None:
         """Give up `connection` if it is still the live one: what hangs is replaced, not waited for."""
