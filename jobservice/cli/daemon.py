@@ -3,7 +3,6 @@
 from typing import Annotated, Any
 
 import typer
-import uvloop
 
 from jobservice import logs
 from jobservice.cli.call import Call, command
@@ -32,6 +31,8 @@ def daemon(
     settings = call.settings_with(**given)
     logs.configure(settings.logs.level, settings.logs.format)
     # Imported here: the other commands need none of a daemon's parts, and start faster without.
+    import uvloop
+
     from jobservice.service import run_daemon
 
     uvloop.run(run_daemon(settings, run=not no_run, maintenance=not no_maintenance))

@@ -47,7 +47,7 @@ async def show(call: Call, job_id: Annotated[UUID, typer.Argument(help="Job id."
     """Show everything of one job: dates, progress, result, error, runs, and why it is not running."""
     async with jobs_of(call) as jobs:
         job = await jobs.get(job_id)
-        facts: dict[str, Any] = fields_of(job)
+        facts: dict[str, Any] = {"job_id": job_id, "status": job.status, **fields_of(job)}
         facts["runs"] = [fields_of(run) for run in await jobs.runs(job_id)]
         if job.status in WAITING:
             facts["why_not_running"] = await jobs.why_not_running(job_id)
