@@ -9,6 +9,7 @@ from jobservice.cli.main import build
 
 NOWHERE = "postgresql://127.0.0.1:1/none"
 COMMANDS = [
+]  # fmt: skip
     "daemon",
     "up",
     "submit",

@@ -1,0 +1,106 @@
+"""Why a job is not running: each reason of the list, told from real rows."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from jobservice import JobInfo, JobInfoService
+
+
+@pytest.fixture
+async def jobs(database_url: str) -> AsyncIterator[JobInfoService]:
+    async with JobInfoService.connect(database_url) as service:
+        yield service
+
+
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+async def a_daemon(connection: asyncpg.Connection, *, classes: tuple[str, ...] = ("Nap",), capacity: int = 4) -> object:
+    await connection.execute("INSERT INTO jobservice.queue (queue) VALUES ('default')")
+    return await connection.fetchval(
+        "INSERT INTO jobservice.daemon (id, host, pid, version, queues, job_classes, capacity)"
+        " VALUES ($1, 'here', 1, '0', '{default}', $2, $3) RETURNING id",
+        uuid4(),
+        list(classes),
+        capacity,
+    )
+
+
+async def reasons(jobs: JobInfoService, job: JobInfo) -> list[str]:
+    assert job.job_id is not None
+    return await jobs.why_not_running(job.job_id)
+
+
+async def test_a_held_job_waits_for_enqueue(jobs: JobInfoService) -> None:
+    job = await jobs.create_as_pending(JobInfo("Nap"))
+
+    (reason,) = await reasons(jobs, job)
+
+    assert "enqueues" in reason
+
+
+async def test_a_job_with_a_trigger_date_waits_for_that_date(jobs: JobInfoService) -> None:
+    date = datetime.now(UTC) + timedelta(hours=1)
+    job = await jobs.create_as_queued(JobInfo("Nap", trigger_after_date=date))
+
+    (reason,) = await reasons(jobs, job)
+
+    assert date.isoformat() in reason
+
+
+async def test_without_a_daemon_nobody_serves_the_queue(jobs: JobInfoService) -> None:
+    job = await jobs.create_as_queued(JobInfo("Nap"))
+
+    assert await reasons(jobs, job) == ["no living daemon serves queue default"]
+
+
+async def test_a_class_that_no_daemon_knows_is_named(jobs: JobInfoService, connection: asyncpg.Connection) -> None:
+    await a_daemon(connection, classes=("Other",))
+    job = await jobs.create_as_queued(JobInfo("Nap"))
+
+    (reason,) = await reasons(jobs, job)
+
+    assert "Nap is unknown" in reason
+
+
+async def test_pauses_and_limits_are_told_together_with_the_jobs_ahead(
+    jobs: JobInfoService, connection: asyncpg.Connection
+) -> None:
+    await a_daemon(connection)
+    await jobs.create_many([JobInfo("Nap", tenant="acme", priority=9)] * 2)
+    job = await jobs.create_as_queued(JobInfo("Nap", tenant="acme"))
+    await jobs.pause_tenant("acme")
+    await jobs.operations.pause_queue("default")
+    await jobs.operations.limit_tenant("acme", max_running=0)
+
+    assert await reasons(jobs, job) == [
+        "queue default is paused",
+        "tenant acme is paused",
+        "the limit of tenant acme is reached: 0 of 0 run",
+        "2 jobs of tenant acme are ahead of it",
+    ]
+
+
+async def test_the_holder_of_a_concurrency_key_is_named(jobs: JobInfoService, connection: asyncpg.Connection) -> None:
+    daemon = await a_daemon(connection)
+    first, second = await jobs.create_many([JobInfo("Nap", concurrency_key="disk")] * 2)
+    await connection.fetch("SELECT * FROM jobservice.claim('default', 4, $1, '{}', '{}', '{}')", daemon)
+
+    told = await reasons(jobs, second)
+
+    assert [reason for reason in told if str(first.job_id) in reason and "disk" in reason]
+
+
+async def test_a_job_that_has_ended_has_no_reason(jobs: JobInfoService) -> None:
+    job = await jobs.create_as_queued(JobInfo("Nap"))
+    await jobs.stop(job.job_id)
+
+    assert await reasons(jobs, job) == []
