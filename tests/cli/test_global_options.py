@@ -9,28 +9,8 @@ from jobservice.cli.main import build
 
 NOWHERE = "postgresql://127.0.0.1:1/none"
 COMMANDS = [
-]  # fmt: skip
-    "daemon",
-    "up",
-    "submit",
-    "list",
-    "show",
-    "stop",
-    "enqueue",
-    "restart",
-    "rerun",
-    "lock",
-    "unlock",
-    "update",
-    "wait",
-    "watch",
-    "daemons",
-    "rejected",
-    "subscription",
-    "tenant",
-    "queue",
-    "schema",
-    "doctor",
+    *("daemon", "up", "submit", "list", "show", "stop", "enqueue", "restart", "rerun", "lock", "unlock", "update"),
+    *("wait", "watch", "daemons", "rejected", "subscription", "tenant", "queue", "schema", "doctor"),
 ]
 
 
