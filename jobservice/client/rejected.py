@@ -24,6 +24,8 @@ from jobservice.domain.names import DEFAULT_TENANT, is_name
 _CALL_TIMEOUT = 10.0
 _OURS = "jobservice-"
 _ROUTING_KEY = "jobservice-routing-key"
+_BROKERS = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count")
+"""Headers that the broker writes: they tell of the journey, not of the message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +135,7 @@ def _kept(got: DeliveredMessage, message: RejectedMessage, queue: str) -> Outgoi
 def _sent_again(got: DeliveredMessage, message: RejectedMessage, key: str) -> OutgoingMessage:
     properties = got.header.properties
     properties.delivery_mode = 2
-    properties.headers = {name: value for name, value in message.headers.items() if name != "x-death"} or None
+    properties.headers = message.headers or None
     return OutgoingMessage(key, message.message_id or "", got.body, properties=properties)
 
 
@@ -168,7 +170,7 @@ def _message_of(got: DeliveredMessage) -> RejectedMessage:
         routing_key=got.routing_key or "",
         message_id=properties.message_id,
         correlation_id=properties.correlation_id,
-        headers={name: value for name, value in headers.items() if not name.startswith(_OURS)},
+        headers={name: value for name, value in headers.items() if not name.startswith((_OURS, *_BROKERS))},
         bytes=len(got.body),
         body=got.body.decode("utf-8", "backslashreplace"),
     )

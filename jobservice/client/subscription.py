@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import structlog
+from aiormq.abc import AbstractChannel
 
 from jobservice.broker.backoff import Backoff
 from jobservice.broker.driver import call
@@ -59,6 +60,7 @@ class Subscription:
         self._changed = asyncio.Event()
         self._backoff = Backoff()
         self._intake: Intake | None = None
+        self._queue = ""
         self._unacknowledged: Incoming | None = None
 
     async def __aenter__(self) -> Self:
@@ -77,7 +79,7 @@ class Subscription:
             await self._acknowledge()
         intake, self._intake = self._intake, None
         if intake is not None:
-            await intake.close()
+            await self._leave(intake)
 
     def __aiter__(self) -> Self:
         return self
@@ -132,9 +134,24 @@ class Subscription:
                 self._backoff.reset()
                 return
 
+    async def _leave(self, intake: Intake) -> None:
+        # A private queue lives as long as the connection, which other subscriptions share; nobody would read it.
+        if self._durable is None and intake.open:
+            with contextlib.suppress(JobServiceError):
+                await self._delete_private(intake.channel)
+        await intake.close()
+
+    async def _delete_private(self, channel: AbstractChannel) -> None:
+        queue, self._queue = self._queue, ""
+        if queue:
+            await call(channel.queue_delete(queue), timeout=_CALL_TIMEOUT, doing="deleting a private queue")
+
     async def _open(self) -> Intake:
         link = await self._broker.consuming()
         channel = await link.open_channel(timeout=_CALL_TIMEOUT)
+        if self._durable is None:
+            # Where only the channel was lost, the queue of before still fills.
+            await self._delete_private(channel)
         await call(
             channel.basic_qos(prefetch_count=self._prefetch), timeout=_CALL_TIMEOUT, doing="setting the prefetch"
         )
@@ -143,8 +160,8 @@ class Subscription:
             declaring = declare_private(channel, self._broker.names, keys)
         else:
             declaring = declare_subscription(channel, self._broker.names, self._durable, keys, expires=self._expires)
-        queue = await call(declaring, timeout=_CALL_TIMEOUT, doing=f"subscribing to {self._broker.names.events}")
-        intake = Intake(channel=channel, queue=queue, changed=self._changed)
+        self._queue = await call(declaring, timeout=_CALL_TIMEOUT, doing=f"subscribing to {self._broker.names.events}")
+        intake = Intake(channel=channel, queue=self._queue, changed=self._changed)
         await intake.consume()
         return intake
 
