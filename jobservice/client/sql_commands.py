@@ -11,6 +11,7 @@ import asyncpg
 from jobservice import lifecycle
 from jobservice.domain.errors import NotLegal, UnknownJob
 from jobservice.domain.states import FINAL
+from jobservice.lifecycle.submission import Submitter
 from jobservice.store.job_reader import JobFilter
 from jobservice.store.sql import load
 
@@ -22,10 +23,11 @@ class SqlCommands:
 
     def __init__(self, schema: str) -> None:
         self._sql = load(_FILE, schema)
+        self._submitter = Submitter(schema=schema)
 
     async def submit(self, connection: asyncpg.Connection, jobs: str) -> list[tuple[UUID, bool]]:
         """Submit a JSON array; for each job its id and whether it is new."""
-        return [(row["job_id"], row["created"]) async for row in self._sql.submit(connection, jobs=jobs)]
+        return await self._submitter.submit(connection, jobs)
 
     async def apply(
         self, connection: asyncpg.Connection, verb: str, ids: Sequence[UUID], **given: Any
