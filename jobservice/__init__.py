@@ -26,7 +26,16 @@ _HOMES = {
     "JobParameterMissing": "jobservice.domain.errors",
     "JobParameterInvalid": "jobservice.domain.errors",
 }
-__all__ = sorted(_HOMES)
+__all__ = [
+    "AbstractJob",
+    "JobAborted",
+    "JobInfo",
+    "JobInfoService",
+    "JobParameterInvalid",
+    "JobParameterMissing",
+    "JobServiceError",
+    "JobStatus",
+]
 __version__ = "0.1.0"
 
 
