@@ -17,6 +17,7 @@ from jobservice.broker.publisher import Publisher
 from jobservice.broker.topology import declare
 from jobservice.config import Settings
 from jobservice.domain.errors import UnavailableError
+from jobservice.doors import Doors
 from jobservice.events.relay import Relay
 from jobservice.leases.comparison import Comparison
 from jobservice.leases.heartbeat import Heartbeat
@@ -113,6 +114,17 @@ class Daemon:
         self._build_writing(schema)
         self._build_running(schema)
         self._build_upkeep(schema)
+        self._doors = Doors(
+            amqp_url=settings.amqp_url or "",
+            daemon_id=self.id,
+            names=self._names,
+            publishing=self._link,
+            declare=self._declare,
+            session=self._intake_session,
+            schema=schema,
+            max_bytes=settings.submission.max_bytes,
+            drain=self._told_to_drain,
+        )
         self._loops = [*self._loops_of_writing, *self._loops_of_upkeep, *self._loops_of_running]
         self._health = HealthServer(
             settings.daemon.http_host, settings.daemon.http_port, live=self._live, ready=self._ready
@@ -273,6 +285,7 @@ class Daemon:
         port = await self._health.start()
         for loop in self._loops:
             loop.start()
+        await self._doors.start()
         url = f"http://{self._settings.daemon.http_host}:{port}"
         async with self._claim_session.use() as connection:
             await self._daemons.set_http_url(connection, self.id, url)
@@ -297,6 +310,7 @@ class Daemon:
         """Drain: claim nothing, let runs end, hand the rest back, publish, leave the books."""
         self._scheduler.paused = True
         timeout = 0.0 if self._at_once.is_set() else self._settings.daemon.drain_timeout
+        await self._doors.stop()
         log.info("daemon.drain", daemon_id=str(self.id), running=self._pool.running, timeout_seconds=timeout)
         ended = asyncio.create_task(self._pool.wait_ended(within=timeout))
         told = asyncio.create_task(self._at_once.wait())
@@ -329,6 +343,7 @@ class Daemon:
         await self._pool.wait_ended(within=self._settings.pool.stop_grace)
 
     async def _stop(self) -> None:
+        await self._doors.stop()
         for loop in reversed(self._loops):
             await loop.stop()
         await self._health.stop()
@@ -346,6 +361,7 @@ class Daemon:
             stop=self._heard_stop,
             due=lambda _: self._due_loop.wake(),
             facts=lambda _: self._relay.sweep(),
+            drain=self._heard_drain,
         )
         await listen(connection, self._settings.database.schema_name, signals)
 
@@ -356,6 +372,14 @@ class Daemon:
     def _heard_stop(self, daemon_id: str) -> None:
         if daemon_id == str(self.id):
             self._comparison_loop.wake()
+
+    def _heard_drain(self, daemon_id: str) -> None:
+        if daemon_id in ("", str(self.id)):
+            log.info("daemon.told_to_drain", daemon_id=str(self.id))
+            self.drain()
+
+    async def _told_to_drain(self, daemon_id: UUID | None) -> None:
+        self._heard_drain("" if daemon_id is None else str(daemon_id))
 
     def _rescued(self) -> None:
         self._relay.sweep()

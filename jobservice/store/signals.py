@@ -21,6 +21,8 @@ class Signals:
     """A trigger date is near."""
     facts: Heard
     """Facts were written that no daemon holds in memory."""
+    drain: Heard
+    """A daemon (its id), or all (empty), is to drain."""
 
 
 async def listen(connection: asyncpg.Connection, schema: str, signals: Signals) -> None:
