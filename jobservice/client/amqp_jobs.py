@@ -10,7 +10,6 @@ from uuid import UUID
 
 from jobservice.broker.messages import JobEvent
 from jobservice.broker.names import OPERATOR_KEY
-from jobservice.client.answers import CommandResult
 from jobservice.client.broker import ClientBroker
 from jobservice.client.endings import Endings
 from jobservice.client.requests import Requests
@@ -22,8 +21,10 @@ from jobservice.domain.errors import (
     UnknownJob,
 )
 from jobservice.domain.states import JobStatus
+from jobservice.lifecycle.commands import CommandResult
 from jobservice.sdk.job_info import JobInfo
 from jobservice.sdk.json_values import dump
+from jobservice.store.job_reader import JobFilter
 
 _JOBS_KEPT = 100_000
 
@@ -73,6 +74,13 @@ class AmqpJobs:
         by_id = {UUID(result["job_id"]): result for result in reply["results"]}
         return [_result(job_id, by_id[job_id]) for job_id in ids]
 
+    async def stop_selected(self, wanted: JobFilter, reason: str | None) -> list[CommandResult]:
+        """Stop all that match; those that accepted it."""
+        selection = {"tenant": wanted.tenant, "job_class": wanted.job_class, "owner": wanted.owner, "reason": reason}
+        body = {"command": "stop", "status": list(wanted.statuses or ()), **_members(selection)}
+        results = [_result(UUID(told["job_id"]), told) for told in (await self._ask(body))["results"]]
+        return [result for result in results if result.accepted]
+
     async def rerun(self, job_id: UUID) -> JobInfo:
         """Submit an ended job once more; of the new one only the id is known here."""
         original = self._submitted.get(job_id)
@@ -92,6 +100,11 @@ class AmqpJobs:
     async def command_tenant(self, verb: str, tenant: str) -> None:
         """Pause or resume a tenant."""
         await self._ask({"command": verb, "tenant": tenant})
+
+    async def note_subscription(self, name: str, wanted: dict[str, Any]) -> None:
+        """Have a durable subscription noted, when a daemon comes to it: nobody waits for a list of operators."""
+        body = {"command": "register_subscription", "name": name, "filter": wanted}
+        await self._requests.send(self._names.command, self._tenant or OPERATOR_KEY, dump(body).encode())
 
     async def wait(self, job_id: UUID, timeout: float | None) -> JobInfo:
         """The job once its last event has come; of it only what an event tells is known. Raises TimeoutError."""

@@ -1,12 +1,10 @@
 """What an operator asks and sets through the database: daemons, tenants, queues, pauses, limits."""
 
 from jobservice.client.database import ClientDatabase
-from jobservice.client.sql_commands import SqlCommands
 from jobservice.domain.errors import InvalidSubmission
 from jobservice.domain.names import is_name
+from jobservice.lifecycle.commands import NO_LIMIT, Commands
 from jobservice.store.overview import DaemonRow, OutboxState, Overview, QueueRow, TenantRow
-
-_NO_LIMIT = -1
 
 
 class Operations:
@@ -15,7 +13,7 @@ class Operations:
     def __init__(self, *, database: ClientDatabase, schema: str) -> None:
         self._database = database
         self._overview = Overview(schema)
-        self._commands = SqlCommands(schema)
+        self._commands = Commands(schema=schema)
 
     async def daemons(self, *, ended: bool = False) -> list[DaemonRow]:
         """Living daemons; `ended` adds the lost and the stopped."""
@@ -70,7 +68,7 @@ class Operations:
         queue: str | None = None,
     ) -> None:
         """Set a limit and a weight, on one queue or on all; None leaves as it is, `unlimited` takes the limit away."""
-        limit = _NO_LIMIT if unlimited else max_running
+        limit = NO_LIMIT if unlimited else max_running
         if queue is None:
             await self._set_tenant(tenant, max_running=limit, weight=weight)
             return
@@ -88,7 +86,7 @@ class Operations:
 
     async def limit_queue(self, queue: str, *, max_running: int | None) -> None:
         """Set how many of its jobs run at once; None takes the limit away."""
-        await self._set_queue(queue, max_running=_NO_LIMIT if max_running is None else max_running)
+        await self._set_queue(queue, max_running=NO_LIMIT if max_running is None else max_running)
 
     async def _set_tenant(
         self, tenant: str, *, paused: bool | None = None, max_running: int | None = None, weight: float | None = None
@@ -96,8 +94,6 @@ class Operations:
         _check(tenant=tenant)
         async with self._database.use() as connection:
             await self._commands.set_tenant(connection, tenant, paused=paused, max_running=max_running, weight=weight)
-            queues = [row.queue for row in await self._overview.queues(connection) if row.queued]
-            await self._commands.wake(connection, queues)
 
     async def _set_queue(self, queue: str, *, paused: bool | None = None, max_running: int | None = None) -> None:
         _check(queue=queue)

@@ -54,6 +54,11 @@ class Requests:
         finally:
             del self._waiting[correlation_id]
 
+    async def send(self, exchange: str, routing_key: str, body: bytes) -> None:
+        """Publish what needs no answer; returns when the broker has it. Raises BrokerUnavailable."""
+        publisher = await self._publisher(exchange)
+        await publisher.publish([OutgoingMessage(routing_key, str(uuid4()), body)])
+
     async def close(self) -> None:
         """Stop reading replies."""
         reader, self._reader = self._reader, None

@@ -14,7 +14,7 @@ from uuid import UUID
 import asyncpg
 
 from jobservice.client.amqp_jobs import AmqpJobs
-from jobservice.client.answers import CommandResult, Page, Run
+from jobservice.client.answers import Page, Run
 from jobservice.client.arguments import class_name, job_filter, priority_number, statuses_of, zoned
 from jobservice.client.broker import ClientBroker
 from jobservice.client.database import ClientDatabase
@@ -25,11 +25,10 @@ from jobservice.client.subscription import Subscription
 from jobservice.client.subscriptions import Subscriptions
 from jobservice.domain.errors import ConfigurationError
 from jobservice.domain.states import FINAL, JobStatus
+from jobservice.lifecycle.commands import CommandResult
 from jobservice.sdk.job_info import JobInfo
 from jobservice.store.job_reader import JobFilter
 from jobservice.store.sql import checked_schema_name
-
-_SELECTED_AT_ONCE = 500
 
 
 class JobInfoService:
@@ -119,19 +118,19 @@ class JobInfoService:
 
     async def lock(self, *ids: UUID) -> list[CommandResult]:
         """Retention never removes them. Raises UnknownJob."""
-        return _all_accepted("lock", await self._need_sql("lock").command("set_locked", ids, locked=True))
+        return _all_accepted("lock", await self._need_sql("lock").command("lock", ids))
 
     async def unlock(self, *ids: UUID) -> list[CommandResult]:
         """Undo `lock`. Raises UnknownJob."""
-        return _all_accepted("unlock", await self._need_sql("unlock").command("set_locked", ids, locked=False))
+        return _all_accepted("unlock", await self._need_sql("unlock").command("unlock", ids))
 
     async def set_priority(self, job_id: UUID, priority: int | str) -> list[CommandResult]:
         """A new priority for a job that waits. Raises UnknownJob, NotLegal."""
-        return await self._command("update_waiting", [job_id], priority=priority_number(priority), expiration=None)
+        return await self._command("update", [job_id], priority=priority_number(priority))
 
     async def update_expiration(self, date: datetime, *ids: UUID) -> list[CommandResult]:
         """A new expiration date for jobs that wait. Raises UnknownJob, NotLegal."""
-        return await self._command("update_waiting", ids, priority=None, expiration=zoned(date))
+        return await self._command("update", ids, expiration=zoned(date))
 
     async def stop_selected(
         self,
@@ -142,18 +141,10 @@ class JobInfoService:
         owner: str | None = None,
         reason: str | None = None,
     ) -> list[CommandResult]:
-        """Stop all jobs that match and have not ended, in batches. Gives those that accepted it."""
-        sql = self._need_sql("stop by a selection")
+        """Stop all jobs that match and have not ended. Gives those that accepted it (by message: the first 10,000)."""
         statuses = [each for each in statuses_of(status) or list(JobStatus) if each not in FINAL]
         wanted = JobFilter(tenant=tenant, job_class=job_class, owner=owner, statuses=statuses)
-        stopped: dict[UUID, CommandResult] = {}
-        # One look at all of them: a live job that accepts its stop still matches, and would be found for ever.
-        ids = await sql.selected(wanted, batch=await sql.count(wanted) + _SELECTED_AT_ONCE)
-        for start in range(0, len(ids), _SELECTED_AT_ONCE):
-            for result in await sql.command("stop", ids[start : start + _SELECTED_AT_ONCE], reason=reason):
-                if result.accepted:
-                    stopped[result.job_id] = result
-        return list(stopped.values())
+        return await (self._sql or self._need_amqp()).stop_selected(wanted, reason)
 
     async def pause_tenant(self, tenant: str) -> None:
         """Start no more jobs of this tenant; running ones go on."""
@@ -248,7 +239,7 @@ class JobInfoService:
             durable=durable,
             expires=expires,
             prefetch=prefetch,
-            note=self.subscriptions.remember if self._database is not None else None,
+            note=self.subscriptions.remember if self._database is not None else self._need_amqp().note_subscription,
         )
 
     @property
@@ -275,10 +266,8 @@ class JobInfoService:
             await self._database.close()
 
     async def _command(self, verb: str, ids: Sequence[UUID], **given: Any) -> list[CommandResult]:
-        name = "update" if verb == "update_waiting" else verb
-        if self._sql is not None:
-            return _all_accepted(name, await self._sql.command(verb, ids, **given))
-        return _all_accepted(name, await self._need_amqp().command(name, ids, **given))
+        way = self._sql or self._need_amqp()
+        return _all_accepted(verb, await way.command(verb, ids, **given))
 
     def _need_database(self, what: str) -> ClientDatabase:
         if self._database is None:

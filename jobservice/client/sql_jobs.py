@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -10,17 +10,20 @@ from uuid import UUID
 
 import asyncpg
 
-from jobservice.client.answers import CommandResult, Page, Run
+from jobservice.client.answers import Page, Run
 from jobservice.client.database import ClientDatabase
-from jobservice.client.sql_commands import SqlCommands
 from jobservice.domain.errors import UnknownJob
 from jobservice.domain.states import FINAL, JobStatus
+from jobservice.lifecycle.commands import CommandResult, Commands
+from jobservice.lifecycle.submission import Submitter
 from jobservice.sdk.job_info import JobInfo
 from jobservice.sdk.json_values import dump
 from jobservice.store.job_reader import JobFilter, JobReader
 
 _FIRST_LOOK = 0.02
 _LONGEST_LOOK = 1.0
+_STOPPED_AT_ONCE = 500
+_SELECTED_AT_MOST = 2**31 - 1
 _JOB_FIELDS = frozenset(field.name for field in fields(JobInfo))
 
 
@@ -30,7 +33,8 @@ class SqlJobs:
     def __init__(self, *, database: ClientDatabase, schema: str) -> None:
         self._database = database
         self._reader = JobReader(schema)
-        self._commands = SqlCommands(schema)
+        self._commands = Commands(schema=schema)
+        self._submitter = Submitter(schema=schema)
 
     async def submit(self, jobs: Sequence[JobInfo], connection: asyncpg.Connection | None = None) -> list[JobInfo]:
         """Store all of them or none; in the caller's transaction when `connection` is given."""
@@ -38,7 +42,7 @@ class SqlJobs:
             return []
         text = dump([job.to_submission() for job in jobs])
         async with self._database.use(connection) as used:
-            stored = await self._commands.submit(used, text)
+            stored = await self._submitter.submit(used, text)
             # An idempotency key may have named jobs that are there already, and those have a life of their own.
             known = {
                 row["id"]: row
@@ -51,22 +55,38 @@ class SqlJobs:
         ]
 
     async def command(self, verb: str, ids: Sequence[UUID], **given: Any) -> list[CommandResult]:
-        """Apply one statement of lifecycle's commands to each id; results in the order given."""
+        """Apply the command of lifecycle that has this name to each id; results in the order given."""
+        apply: Callable[..., Awaitable[list[CommandResult]]] = getattr(self._commands, verb)
         async with self._database.use() as connection:
-            rows = await self._commands.apply(connection, verb, ids, **given)
-        return [_result_of(row) for row in rows]
+            return await apply(connection, list(ids), **given)
 
     async def rerun(self, job_id: UUID) -> JobInfo:
         """Submit an ended job once more, as a new one. Raises UnknownJob, NotLegal."""
         async with self._database.use() as connection:
-            new_id = await self._commands.rerun(connection, job_id)
-            (row,) = await self._reader.get(connection, [new_id])
+            (result,) = await self._commands.rerun(connection, [job_id])
+            refusal = result.refusal("rerun")
+            if refusal is not None or result.new_job_id is None:
+                raise refusal or UnknownJob(job_id)
+            (row,) = await self._reader.get(connection, [result.new_job_id])
         return job_of(row)
 
-    async def selected(self, wanted: JobFilter, batch: int) -> list[UUID]:
-        """At most `batch` ids of jobs that match, oldest first."""
+    async def stop_selected(self, wanted: JobFilter, reason: str | None) -> list[CommandResult]:
+        """Stop all that match, in bounded transactions; those that accepted it."""
+        # One look at all of them: a live job that accepts its stop still matches, and would be found for ever.
         async with self._database.use() as connection:
-            return await self._commands.select(connection, wanted, batch)
+            ids = await self._commands.select_ids(
+                connection,
+                tenant=wanted.tenant,
+                job_class=wanted.job_class,
+                statuses=wanted.statuses,
+                owner=wanted.owner,
+                batch=_SELECTED_AT_MOST,
+            )
+        stopped: list[CommandResult] = []
+        for start in range(0, len(ids), _STOPPED_AT_ONCE):
+            results = await self.command("stop", ids[start : start + _STOPPED_AT_ONCE], reason=reason)
+            stopped += [result for result in results if result.accepted]
+        return stopped
 
     async def get(self, job_id: UUID) -> JobInfo:
         """One job as it stands. Raises UnknownJob."""
@@ -131,10 +151,3 @@ def job_of(row: dict[str, Any]) -> JobInfo:
 def _submitted(job: JobInfo, job_id: UUID, now: datetime) -> JobInfo:
     waits = job.trigger_after_date is not None and job.trigger_after_date > now
     return replace(job, job_id=job_id, sequence=1, status=JobStatus.PENDING if waits else job.status)
-
-
-def _result_of(row: asyncpg.Record) -> CommandResult:
-    status = JobStatus(row["status"]) if row["status"] is not None else None
-    return CommandResult(
-        job_id=row["job_id"], status=status, accepted=row["accepted"], code=row["code"], reason=row["reason"]
-    )

@@ -21,7 +21,7 @@ from jobservice.broker.messages import JobEvent
 from jobservice.broker.topology import binding_keys, declare_private, declare_subscription
 from jobservice.client.acknowledging import acknowledge
 from jobservice.client.broker import ClientBroker
-from jobservice.domain.errors import BrokerUnavailable, JobServiceError
+from jobservice.domain.errors import BrokerUnavailable, JobServiceError, UnavailableError
 from jobservice.domain.states import JobStatus
 
 log = structlog.get_logger(__name__)
@@ -68,7 +68,12 @@ class Subscription:
         self._intake = await self._open()
         if self._durable is not None and self._note is not None:
             filled = {name: value for name, value in self._wanted.items() if value is not None}
-            await self._note(self._durable, filled | ({"statuses": sorted(self._statuses)} if self._statuses else {}))
+            wanted = filled | ({"statuses": sorted(self._statuses)} if self._statuses else {})
+            try:
+                await self._note(self._durable, wanted)
+            except UnavailableError as error:
+                # The note is for operators only; events come without it.
+                log.warning("subscription.unnoted", subscription=self._durable, reason=str(error))
         return self
 
     async def __aexit__(

@@ -147,6 +147,27 @@ async def test_a_command_goes_out_with_all_ids_and_tells_of_each(
     assert asked == [("_operator", {"command": "stop", "job_ids": [str(each) for each in ids], "reason": "enough"})]
 
 
+async def test_a_selection_is_stopped_by_one_message(amqp_jobs: JobInfoService, answering: Answering) -> None:
+    asked: list[Any] = []
+    stopped, refused = str(uuid4()), str(uuid4())
+
+    def answer(key: str, body: Any) -> dict[str, Any]:
+        asked.append(body)
+        return {
+            "results": [
+                {"job_id": stopped, "status": "ABORTED", "accepted": True, "code": None},
+                {"job_id": refused, "status": "SUCCEEDED", "accepted": False, "code": "not_legal"},
+            ]
+        }
+
+    await answering(answer)
+
+    results = await amqp_jobs.stop_selected(tenant="acme", owner="me", status=[JobStatus.QUEUED, JobStatus.FAILED])
+
+    assert [str(result.job_id) for result in results] == [stopped]
+    assert asked == [{"command": "stop", "tenant": "acme", "owner": "me", "status": ["QUEUED"]}]
+
+
 @pytest.mark.parametrize(
     ("told", "error"),
     [
