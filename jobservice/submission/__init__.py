@@ -1,0 +1,1 @@
+"""The door for submissions that come as messages."""

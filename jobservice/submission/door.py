@@ -1,0 +1,146 @@
+"""The door for submissions that come as messages: a group is stored by one call, and each message answered.
+
+Handler of the consumer of the submissions queue. It decides messages and sends nothing itself. Nothing is lost: what
+cannot be stored now is left undecided. Nothing is stored twice: a commit whose answer was lost is asked for, and a
+message that comes again is known by its idempotency key.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from functools import partial
+from itertools import accumulate
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from jobservice.broker.bodies import answer, refuse
+from jobservice.broker.incoming import Incoming
+from jobservice.domain.errors import DatabaseUnavailable, InvalidSubmission, UnavailableError
+from jobservice.lifecycle.submission import Submitter
+from jobservice.store.session import Session
+from jobservice.store.transactions import CommitInDoubt, Transactions
+from jobservice.submission.reading import Submission, placed, read
+
+log = structlog.get_logger(__name__)
+
+_CALL_CHARACTERS: Final = 8_000_000
+_CALL_JOBS: Final = 10_000
+"""What one call takes at most, unless a single message is larger."""
+_READ_ASIDE_BYTES: Final = 65_536
+"""Larger bodies are read in a thread: the event loop runs jobs too."""
+
+Portion = Sequence[Submission]
+
+
+class SubmissionDoor:
+    """`await door(messages)`: acknowledges or rejects each message that could be decided.
+
+    Raises UnavailableError for those that could not: the database or its schema is away, or a client holds a lock.
+    """
+
+    def __init__(self, *, session: Session, schema: str, max_bytes: int) -> None:
+        self._transactions = Transactions(session=session)
+        self._submitter = Submitter(schema=schema)
+        self._max_bytes = max_bytes
+        self._doubt: tuple[CommitInDoubt, Portion] | None = None
+
+    async def __call__(self, messages: Sequence[Incoming]) -> None:
+        """Decide `messages`."""
+        await self._settle_doubt()
+        pending = list(reversed(_portions(await self._read(messages))))
+        held_up: UnavailableError | None = None
+        while pending:
+            portion = pending.pop()
+            try:
+                rest = await self._store(portion)
+            except DatabaseUnavailable:
+                raise
+            except UnavailableError as error:
+                held_up, rest = error, _halves(portion)
+            pending.extend(reversed(rest))
+        if held_up is not None and not all(message.decided for message in messages):
+            raise held_up
+
+    async def _read(self, messages: Sequence[Incoming]) -> list[Submission]:
+        submissions = []
+        for message in messages:
+            if message.decided:
+                continue
+            reading = partial(read, message, max_bytes=self._max_bytes)
+            try:
+                large = _READ_ASIDE_BYTES < len(message.body) <= self._max_bytes
+                submissions.append(await asyncio.to_thread(reading) if large else reading())
+            except InvalidSubmission as error:
+                refuse(message, error)
+        return submissions
+
+    async def _store(self, portion: Portion) -> list[Portion]:
+        """Store a portion with one call; what is to be tried next, when it was refused."""
+        jobs = "[" + ",".join(job for submission in portion for job in submission.jobs) + "]"
+        try:
+            stored = await self._transactions.run(partial(self._submit, jobs=jobs))
+        except CommitInDoubt as doubt:
+            self._doubt = (doubt, portion)
+            raise
+        except InvalidSubmission as error:
+            return _without_culprit(portion, error)
+        _accept(portion, stored)
+        return []
+
+    async def _submit(self, connection: asyncpg.Connection, *, jobs: str) -> list[tuple[UUID, bool]]:
+        return await self._submitter.submit(connection, jobs)
+
+    async def _settle_doubt(self) -> None:
+        if self._doubt is None:
+            return
+        doubt, portion = self._doubt
+        if await self._transactions.committed(doubt):
+            _accept(portion, doubt.value)
+        self._doubt = None
+
+
+def _portions(submissions: Iterable[Submission]) -> list[Portion]:
+    """In order, each small enough for one call."""
+    portions: list[list[Submission]] = []
+    characters = jobs = 0
+    for submission in submissions:
+        characters, jobs = characters + submission.size, jobs + len(submission.jobs)
+        if not portions or characters > _CALL_CHARACTERS or jobs > _CALL_JOBS:
+            portions.append([])
+            characters, jobs = submission.size, len(submission.jobs)
+        portions[-1].append(submission)
+    return list(portions)
+
+
+def _halves(portion: Portion) -> list[Portion]:
+    middle = len(portion) // 2
+    return [portion[:middle], portion[middle:]] if middle else []
+
+
+def _without_culprit(portion: Portion, error: InvalidSubmission) -> list[Portion]:
+    """Refuse the message that is to blame where that is known; what is left to be stored."""
+    if error.index is None:
+        if len(portion) == 1:
+            refuse(portion[0].message, error)
+        return _halves(portion)
+    ends = list(accumulate(len(submission.jobs) for submission in portion))
+    place = next(place for place, end in enumerate(ends) if error.index < end)
+    culprit = portion[place]
+    member = error.index - ends[place] + len(culprit.jobs)
+    text = str(error).removeprefix(f"job {error.index}: ")
+    refuse(culprit.message, placed(error, text, member if culprit.batch else None))
+    rest = [*portion[:place], *portion[place + 1 :]]
+    return [rest] if rest else []
+
+
+def _accept(portion: Portion, stored: Sequence[tuple[UUID, bool]]) -> None:
+    """Answer and acknowledge what is committed."""
+    start = 0
+    for submission in portion:
+        end = start + len(submission.jobs)
+        answer(submission.message, {"job_ids": [str(job_id) for job_id, _ in stored[start:end]]})
+        start = end
+    created = sum(created for _, created in stored)
+    log.info("job.submit", messages=len(portion), jobs=len(stored), created=created)
