@@ -118,3 +118,11 @@ ON CONFLICT (queue, tenant) DO UPDATE SET
 
 -- name: wake_queue(queue)
 SELECT jobservice.wake(ARRAY[:queue::text])::text;
+
+-- name: wake_idle()
+-- Wakes all idle daemons: a tenant may run again, on queues that need not be known here.
+SELECT jobservice.wake(ARRAY(SELECT DISTINCT q FROM jobservice.daemon d, unnest(d.queues) q WHERE d.idle AND d.stopped_at IS NULL AND d.lost_at IS NULL))::text;
+
+-- name: notify_drain(channel, daemon)
+-- Tells all daemons, or the one that is named, to drain.
+SELECT pg_notify(:channel, :daemon)::text;
