@@ -112,6 +112,26 @@ def test_watch_shows_a_jobs_whole_way_and_ends_with_it(up: Up) -> None:
     assert [event["status"] for event in events] == ["QUEUED", "TO_BE_RUN", "RUNNING", "SUCCEEDED"]
 
 
+def test_with_the_broker_alone_a_job_is_submitted_awaited_stopped_and_run_again(up: Up) -> None:
+    del up.environment["JOBSERVICE_DATABASE_URL"]
+    try:
+        good = up.run("submit", "ChecksumTree", "-p", "root=config", "--tenant", "acme", "--wait")
+        held = up.run("submit", "ChecksumTree", "-p", "root=config", "--tenant", "acme", "--pending").stdout.strip()
+        refused = up.run("submit", "ChecksumTree", "--tenant", "no.dots")
+        stopped, again = up.run("stop", held), up.run("stop", held)
+        new_id = up.run("rerun", held).stdout.strip()
+        unknown = up.run("show", held)
+    finally:
+        up.environment["JOBSERVICE_DATABASE_URL"] = up.ready["database_url"]
+
+    assert good.returncode == 0, good.stderr
+    assert (refused.returncode, "tenant" in refused.stderr) == (2, True)
+    assert (stopped.returncode, stopped.stdout.split()) == (0, [held, "ABORTED"])
+    assert (again.returncode, "ABORTED" in again.stderr) == (5, True)
+    assert up.run("wait", new_id).returncode == 0
+    assert (unknown.returncode, "database_url" in unknown.stderr) == (2, True)
+
+
 def test_watching_a_job_that_has_ended_ends_at_once(up: Up) -> None:
     job_id = up.run("submit", "ChecksumTree", "-p", "root=config", "--wait").stdout.strip()
 
