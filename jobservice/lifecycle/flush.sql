@@ -1,15 +1,15 @@
 -- name: flush(daemon, ids, runs, begun, outcomes, reasons, results, result_classes, error_types, error_messages, stack_traces, confirmed)
 -- Writes the starts and ends of many runs at once, and deletes the outbox rows that the broker has confirmed meanwhile.
 -- An item is one run: `begun` is the seconds since its start where this daemon has not yet seen the start committed, `outcome` is
--- SUCCEEDED, FAILED, ABORTED, HANDED_BACK, or NULL for a start alone. Returned are the runs that were changed: what is missing was
--- stale, or had been written before by a flush whose answer was lost.
+-- SUCCEEDED, FAILED, ABORTED, HANDED_BACK, or NULL for a start alone. Returned are the runs that were changed: what is missing is
+-- stale, was written before by a flush whose answer was lost, or is held by somebody just now.
 WITH item AS (
   SELECT * FROM unnest(:ids::uuid[], :runs::integer[], :begun::double precision[], :outcomes::text[], :reasons::text[], :results::text[],
                        :result_classes::text[], :error_types::text[], :error_messages::text[], :stack_traces::text[])
     AS t (id, run, begun, outcome, reason, result, result_class, error_type, error_message, stack_trace)
-), locked AS MATERIALIZED (     -- ascending, before any update: an UPDATE with an ordered FROM orders nothing, and two daemons deadlock
+), locked AS MATERIALIZED (     -- before any update, ascending, and without waiting: a row that a client holds must not hold up all others
   SELECT j.id, j.status AS was, j.run, j.daemon_id, j.claim_date, j.start_date, j.stop_requested_at
-  FROM jobservice.job_info j WHERE j.id = ANY (:ids::uuid[]) ORDER BY j.id FOR NO KEY UPDATE
+  FROM jobservice.job_info j WHERE j.id = ANY (:ids::uuid[]) ORDER BY j.id FOR NO KEY UPDATE SKIP LOCKED
 ), target AS MATERIALIZED (     -- the fence, and what each run becomes; the date is taken after the wait for the lock
   SELECT i.*, l.was, l.claim_date, l.start_date, l.stop_requested_at, clock_timestamp() AS at,
          l.was = 'TO_BE_RUN' AND i.begun IS NOT NULL AS starts, i.outcome IS NOT NULL AS ends,

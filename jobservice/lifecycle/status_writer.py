@@ -34,6 +34,8 @@ BATCH = 1_000
 """Most runs in one flush."""
 CONFIRMED_DELAY = 0.05
 """Seconds that confirmed outbox rows may wait for a flush to delete them along."""
+HELD_UP_DELAY = 0.05
+"""Seconds until a run whose row somebody held is tried again, when nothing else is to be written."""
 
 RunKey = tuple[UUID, int]
 
@@ -103,6 +105,7 @@ class StatusWriter:
         self._wake = wake
         self._pending: dict[RunKey, _Item] = {}
         self._in_flight: dict[RunKey, _Item] = {}
+        self._held_up: dict[RunKey, _Item] = {}
         self._confirmed: list[int] = []
         self._confirmed_since = 0.0
         self._empty = asyncio.Event()
@@ -146,6 +149,7 @@ class StatusWriter:
             return await self._delete_confirmed_alone()
         items = self._take()
         confirmed, self._confirmed = self._confirmed, []
+        gathered = len(self._pending)
         try:
             await self._write(items, confirmed)
         except BaseException:
@@ -153,10 +157,15 @@ class StatusWriter:
             self._put_back()
             raise
         finally:
+            self._in_flight = {**self._held_up}
+            self._put_back()
+            self._held_up = {}
             self._in_flight = {}
             if not self._pending:
                 self._empty.set()
-        return 0 if self._pending else None
+        if not self._pending:
+            return None
+        return 0 if gathered or len(items) == BATCH else HELD_UP_DELAY
 
     async def drained(self) -> None:
         """Returns when all reports so far are committed."""
@@ -292,6 +301,8 @@ class StatusWriter:
             self._listener.settled(item.job_id, item.run, JobStatus(status))
         elif mine and item.outcome is None and status == JobStatus.RUNNING:
             return
+        elif mine:  # somebody holds the row: the others did not wait for it, and it comes with a later flush
+            self._held_up[item.key] = item
         else:
             log.warning("finish.stale", job_id=str(item.job_id), run=item.run, status=status)
             self._listener.stale(item.job_id, item.run, status)
