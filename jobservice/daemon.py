@@ -29,6 +29,8 @@ from jobservice.lifecycle.status_writer import StatusWriter
 from jobservice.lifecycle.upkeep import Upkeep
 from jobservice.loop import Loop
 from jobservice.maintenance.due import DueWork
+from jobservice.maintenance.observation import INTERVAL as OBSERVATION_INTERVAL
+from jobservice.maintenance.observation import Observation
 from jobservice.maintenance.retention import Retention
 from jobservice.pool.executors import AsyncioExecutor, ThreadExecutor
 from jobservice.pool.in_flight import InFlight
@@ -37,6 +39,7 @@ from jobservice.pool.workspace import Workspaces
 from jobservice.scheduler.scheduler import Scheduler
 from jobservice.scheduler.unknown_class import UnknownClassPolicy
 from jobservice.sdk.registry import Registry
+from jobservice.store.backlog import Backlog
 from jobservice.store.daemons import DaemonRow, Daemons
 from jobservice.store.outbox import Outbox
 from jobservice.store.schema import require
@@ -124,6 +127,15 @@ class Daemon:
             schema=schema,
             max_bytes=settings.submission.max_bytes,
             drain=self._told_to_drain,
+        )
+        self._observation = Observation(
+            session=self._intake_session,
+            backlog=Backlog(schema=schema),
+            queues=settings.daemon.queues,
+            count_rejected=self._doors.count_rejected,
+        )
+        self._loops_of_upkeep.append(
+            Loop(name="observation", run_once=self._observation.run_once, interval=OBSERVATION_INTERVAL)
         )
         self._loops = [*self._loops_of_writing, *self._loops_of_upkeep, *self._loops_of_running]
         self._health = HealthServer(
@@ -415,6 +427,9 @@ class Daemon:
             "heartbeat_age_seconds": round(now - self._heartbeat.beat_at, 3),
             "outbox_age_seconds": round(self._relay.lag_seconds, 3),
             "outbox_behind": self._relay.behind,
+            "queued": self._observation.waiting.queued,
+            "oldest_queued_seconds": self._observation.waiting.oldest_seconds,
+            "rejected": self._observation.rejected,
         }
 
 

@@ -7,8 +7,10 @@ from uuid import UUID
 from jobservice.broker.connection import BrokerLink
 from jobservice.broker.consumer import GroupConsumer
 from jobservice.broker.names import BrokerNames
+from jobservice.broker.queue_size import queue_size
 from jobservice.broker.settlement import Settlement
 from jobservice.control.door import ControlDoor
+from jobservice.domain.errors import BrokerUnavailable
 from jobservice.loop import Loop
 from jobservice.store.session import Session
 from jobservice.submission.door import SubmissionDoor
@@ -36,6 +38,7 @@ class Doors:
         drain: Callable[[UUID | None], Awaitable[None]],
     ) -> None:
         # Two connections: the broker blocks publishers, and a blocked connection could not acknowledge either.
+        self._names = names
         self._link = BrokerLink(url=amqp_url, name=f"jobservice doors {daemon_id}", set_up=declare)
         settlement = Settlement(link=publishing, names=names)
         doors = {
@@ -64,3 +67,13 @@ class Doors:
         for consumer in self._consumers:
             await consumer.stop()
         await self._link.stop()
+
+    async def count_rejected(self) -> int | None:
+        """Messages in the rejected queue; None while the broker is away."""
+        try:
+            channel = await self._link.open_channel()
+            size, _ = await queue_size(channel, self._names.rejected)
+            await channel.close()
+        except BrokerUnavailable:
+            return None
+        return size

@@ -9,7 +9,7 @@ from jobservice.broker.names import BrokerNames
 from jobservice.broker.topology import SUBSCRIPTION_MAX_LENGTH
 from jobservice.client.broker import ClientBroker
 from jobservice.client.database import ClientDatabase
-from jobservice.client.queue_size import queue_size
+from jobservice.broker.queue_size import queue_size
 from jobservice.config import Settings
 from jobservice.domain.errors import JobServiceError
 from jobservice.sdk.registry import Registry

@@ -7,7 +7,7 @@ from typing import Any
 from jobservice.broker.driver import call
 from jobservice.client.broker import ClientBroker
 from jobservice.client.database import ClientDatabase
-from jobservice.client.queue_size import queue_size
+from jobservice.broker.queue_size import queue_size
 from jobservice.domain.errors import ConfigurationError
 from jobservice.store.overview import Overview, SubscriptionRow
 
