@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from jobservice.broker.driver import call
+from jobservice.broker.queue_size import queue_size
 from jobservice.client.broker import ClientBroker
 from jobservice.client.database import ClientDatabase
-from jobservice.broker.queue_size import queue_size
 from jobservice.domain.errors import ConfigurationError
 from jobservice.store.overview import Overview, SubscriptionRow
 
