@@ -60,7 +60,7 @@ def event_body(
         "sequence": fact.sequence,
         "run": fact.run,
         "attempt": fact.attempt,
-        "daemon_id": fact.daemon_id,
+        "daemon_id": _text(fact.daemon_id),
         "priority": fact.priority,
         "owner": card.owner,
         "description": card.description,
@@ -70,8 +70,8 @@ def event_body(
         "error": fact.error,
         "result": None if result is None else orjson.Fragment(result),
         "result_omitted": result_omitted,
-        "pipeline_id": card.pipeline_id,
-        "stage_id": card.stage_id,
+        "pipeline_id": _text(card.pipeline_id),
+        "stage_id": _text(card.stage_id),
     }
     return orjson.dumps(event)
 
@@ -82,6 +82,11 @@ def event_message(
     """The event ready to publish."""
     body = event_body(card, fact, result=result, result_omitted=result_omitted, source=source)
     return OutgoingMessage(event_key(card, fact), event_id(fact), body, CLOUD_EVENT)
+
+
+def _text(identity: UUID | None) -> str | None:
+    # The driver's own kind of UUID is a subclass, and orjson refuses those.
+    return None if identity is None else str(identity)
 
 
 def _instant(time: datetime) -> str:

@@ -208,46 +208,43 @@ class Relay:
         return len(rows) == ROWS_AT_ONCE
 
     async def _publish_rows(self, rows: Sequence[OutboxRow]) -> None:
-        rows = [row for row in rows if not await self._set_aside(row, row.problem)]
-        facts = [fact for row in rows for fact in row.facts]
-        if not rows:
-            return
-        looked_up = {fact.job_id for fact in facts if fact.sequence >= FIRST_PUBLISHED}
+        """Rows by id; each job's earlier facts from others' rows first. What cannot be told is set aside."""
+        looked_up = {fact.job_id for row in rows for fact in row.facts if fact.sequence >= FIRST_PUBLISHED}
         async with self._session.use() as connection:
-            cards = await self._outbox.cards(connection, {fact.job_id for fact in facts})
+            cards = await self._outbox.cards(connection, {fact.job_id for row in rows for fact in row.facts})
             earlier = await self._outbox.earlier(connection, before=rows[-1].id, jobs=looked_up) if looked_up else []
-            earlier_cards = await self._outbox.cards(connection, {fact.job_id for fact in earlier}) if earlier else {}
-        gone = {row.id for row in rows if any(fact.job_id not in cards for fact in row.facts)}
-        for row in rows:
-            if row.id in gone:
-                await self._set_aside(row, "it tells of a job that is gone")
-        kept = [row for row in rows if row.id not in gone]
-        messages = self._in_order(kept, cards, earlier, earlier_cards)
+        told = {row.id: self._told(row, cards) for row in rows}
+        for row_id, problem in [(row_id, told_of) for row_id, told_of in told.items() if isinstance(told_of, str)]:
+            await self._set_aside(row_id, problem)
+        kept = [fact for told_of in told.values() if not isinstance(told_of, str) for fact in told_of]
+        known = {(fact.job_id, fact.sequence) for fact, _ in kept}
+        foreign = [fact for fact in earlier if (fact.job_id, fact.sequence) not in known and fact.job_id in cards]
+        messages = [
+            message if message is not None else self._stored_message(cards[fact.job_id], fact)
+            for fact, message in _by_sequence(foreign, kept)
+        ]
         await self._publisher.publish(messages)
         self.published += len(messages)
         async with self._session.use() as connection:
-            await self._outbox.delete(connection, [row.id for row in kept])
+            await self._outbox.delete(
+                connection, [row_id for row_id, told_of in told.items() if not isinstance(told_of, str)]
+            )
 
-    def _in_order(
-        self,
-        rows: Sequence[OutboxRow],
-        cards: dict[UUID, StoredCard],
-        earlier: Sequence[Fact],
-        earlier_cards: dict[UUID, StoredCard],
-    ) -> list[OutgoingMessage]:
-        """The rows' facts, each job's earlier facts from others' rows first; what stands in both once."""
-        own = {(fact.job_id, fact.sequence) for row in rows for fact in row.facts}
-        foreign = [fact for fact in earlier if (fact.job_id, fact.sequence) not in own and fact.job_id in earlier_cards]
-        merged = _by_sequence(foreign, [fact for row in rows for fact in row.facts])
-        return [self._stored_message((cards.get(fact.job_id) or earlier_cards[fact.job_id]), fact) for fact in merged]
+    def _told(self, row: OutboxRow, cards: dict[UUID, StoredCard]) -> list[tuple[Fact, OutgoingMessage]] | str:
+        """The row's events, or why they cannot be told."""
+        if row.problem is not None:
+            return row.problem
+        if any(fact.job_id not in cards for fact in row.facts):
+            return "it tells of a job that is gone"
+        try:
+            return [(fact, self._stored_message(cards[fact.job_id], fact)) for fact in row.facts]
+        except (TypeError, ValueError) as error:
+            return f"{type(error).__name__}: {error}"
 
-    async def _set_aside(self, row: OutboxRow, problem: str | None) -> bool:
-        if problem is None:
-            return False
-        log.error("outbox.set_aside", outbox_id=row.id, reason=problem)
+    async def _set_aside(self, row_id: int, problem: str) -> None:
+        log.error("outbox.set_aside", outbox_id=row_id, reason=problem)
         async with self._session.use() as connection:
-            await self._outbox.set_aside(connection, row.id, problem)
-        return True
+            await self._outbox.set_aside(connection, row_id, problem)
 
     def _stored_message(self, stored: StoredCard, fact: Fact) -> OutgoingMessage:
         return self._message(stored.card, fact, stored.result if fact.status is JobStatus.SUCCEEDED else None)
@@ -268,14 +265,15 @@ class Relay:
         self._facts_held = 0
 
 
-def _by_sequence(foreign: Sequence[Fact], own: Sequence[Fact]) -> Iterable[Fact]:
-    """Own facts in their order; before a job's first own fact, its foreign ones that are earlier."""
+def _by_sequence(
+    foreign: Sequence[Fact], own: Sequence[tuple[Fact, OutgoingMessage]]
+) -> Iterable[tuple[Fact, OutgoingMessage | None]]:
+    """Own facts in their order; before a job's own fact, its foreign ones that are earlier, without a message yet."""
     waiting: dict[UUID, list[Fact]] = {}
-    for fact in foreign:
+    for fact in sorted(foreign, key=lambda fact: fact.sequence):
         waiting.setdefault(fact.job_id, []).append(fact)
-    for fact in own:
-        earlier = waiting.get(fact.job_id)
-        if earlier:
-            yield from sorted((f for f in earlier if f.sequence < fact.sequence), key=lambda f: f.sequence)
-            waiting[fact.job_id] = [f for f in earlier if f.sequence > fact.sequence]
-        yield fact
+    for fact, message in own:
+        before = waiting.get(fact.job_id, [])
+        while before and before[0].sequence < fact.sequence:
+            yield before.pop(0), None
+        yield fact, message
