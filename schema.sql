@@ -125,7 +125,8 @@ CREATE TABLE IF NOT EXISTS job_info (
   error_message        text,
   stack_trace          text,
   -- The status and what belongs to it: a row that breaks this can be written by nobody.
-  CONSTRAINT job_info_status_fits CHECK (CASE status
+  -- (IS TRUE: a CHECK lets NULL pass.)
+  CONSTRAINT job_info_status_fits CHECK ((CASE status
     WHEN 'PENDING'   THEN held IN ('user', 'trigger', 'backoff', 'stage') AND daemon_id IS NULL AND claim_date IS NULL AND stop_date IS NULL
                           AND (held NOT IN ('trigger', 'backoff') OR trigger_after_date IS NOT NULL)
     WHEN 'QUEUED'    THEN held IS NULL AND daemon_id IS NULL AND queued_date IS NOT NULL AND claim_date IS NULL AND stop_date IS NULL
@@ -135,7 +136,7 @@ CREATE TABLE IF NOT EXISTS job_info (
     WHEN 'SUCCEEDED' THEN stop_date IS NOT NULL AND start_date IS NOT NULL AND percent_completed = 100 AND error_message IS NULL
     WHEN 'FAILED'    THEN stop_date IS NOT NULL AND error_message IS NOT NULL
     WHEN 'ABORTED'   THEN stop_date IS NOT NULL
-    ELSE false END)
+    ELSE false END) IS TRUE)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
 
 -- Every status change writes into each index whose predicate the new row meets, so each one names its reader.

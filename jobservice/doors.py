@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from jobservice.broker.connection import BrokerLink
-from jobservice.broker.consumer import GroupConsumer
+from jobservice.broker.consumer import GroupConsumer, Handler
 from jobservice.broker.names import BrokerNames
 from jobservice.broker.queue_size import queue_size
 from jobservice.broker.settlement import Settlement
@@ -17,8 +17,8 @@ from jobservice.submission.door import SubmissionDoor
 from jobservice.submission.gate import Gate
 
 GATE_INTERVAL = 10.0
-GROUP = 200
-PREFETCH = 400
+GROUP = 100
+PREFETCH = 150
 
 
 class Doors:
@@ -41,7 +41,7 @@ class Doors:
         self._names = names
         self._link = BrokerLink(url=amqp_url, name=f"jobservice doors {daemon_id}", set_up=declare)
         settlement = Settlement(link=publishing, names=names)
-        doors = {
+        doors: dict[str, Handler] = {
             names.submissions: SubmissionDoor(session=session, schema=schema, max_bytes=max_bytes),
             names.control: ControlDoor(session=session, schema=schema, drain=drain),
         }

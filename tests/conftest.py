@@ -1,10 +1,12 @@
 """Fixtures of the whole suite: a database and a broker prefix for each test, on servers shared by the session."""
 
+import logging
 import secrets
 from collections.abc import Iterator
 
 import pika
 import pytest
+import structlog
 
 from jobservice.testing.backend import SERVICES, choose
 from jobservice.testing.databases import Databases
@@ -15,6 +17,20 @@ pytest_plugins = ["jobservice.testing.fixtures"]
 
 def pytest_report_header() -> str:
     return "servers: " + ", ".join(f"{service} {choose(service)}" for service in SERVICES)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """A test that sets logging up, or runs what does, leaves no level and no handler to the next one."""
+    root, config = logging.getLogger(), structlog.get_config()
+    handlers, level = list(root.handlers), root.level
+    levels = {name: logging.getLogger(name).level for name in logging.Logger.manager.loggerDict}
+    yield
+    structlog.configure(**config)
+    root.handlers = handlers
+    root.setLevel(level)
+    for name in logging.Logger.manager.loggerDict:
+        logging.getLogger(name).setLevel(levels.get(name, logging.NOTSET))
 
 
 @pytest.fixture

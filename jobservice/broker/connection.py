@@ -27,7 +27,7 @@ SetUp = Callable[[AbstractChannel], Awaitable[None]]
 
 _CLOSE_TIMEOUT = 3.0
 _FRAME_BUFFER = 200
-"""Frames of a channel read ahead. With the driver's 10, groups of what is there were of 5 messages, now of 80."""
+"""Frames of a channel read ahead. With the driver's 10, groups of what is there were of 5 messages, now of 65."""
 
 
 class BrokerLink:

@@ -108,6 +108,7 @@ def rejected_message(message: Incoming, names: BrokerNames, queue: str) -> Outgo
         headers["jobservice-error"] = message.rejection.code
         headers["jobservice-reason"] = message.rejection.reason[:REASON_MAX]
     headers["jobservice-source"] = queue
+    headers["jobservice-routing-key"] = message.routing_key
     properties.headers = headers
     properties.delivery_mode = 2
     return OutgoingMessage(names.rejected, message.message_id or "", message.body, properties=_encodable(properties))

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import asyncpg
 
 from jobservice.broker.names import BrokerNames
+from jobservice.broker.queue_size import queue_size
 from jobservice.broker.topology import SUBSCRIPTION_MAX_LENGTH
 from jobservice.client.broker import ClientBroker
 from jobservice.client.database import ClientDatabase
-from jobservice.broker.queue_size import queue_size
 from jobservice.config import Settings
 from jobservice.domain.errors import JobServiceError
 from jobservice.sdk.registry import Registry

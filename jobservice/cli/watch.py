@@ -16,6 +16,9 @@ from jobservice.cli.jobs import ClassOption, QueueOption, StatusOption, TenantOp
 from jobservice.cli.output import coloured, fields_of, printable
 from jobservice.client.service import JobInfoService
 
+_JOBS_REMEMBERED = 100_000
+"""Of so many jobs it knows what was shown: events are published at least once, and a viewer wants them once."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -40,6 +43,7 @@ async def watch(
     wanted = set(job or ())
     waited_for = set(wanted)
     seen = 0
+    last: dict[UUID, int] = {}
     async with jobs_of(call) as jobs:
         events = jobs.events(tenant=tenant, queue=queue, job_class=job_class, statuses=set(status or ()) or None)
         async with events:
@@ -50,8 +54,11 @@ async def watch(
                 if not waited_for:
                     return
             async for event in events:
-                if wanted and event.job_id not in wanted:
-                    continue
+                if (wanted and event.job_id not in wanted) or event.sequence <= last.get(event.job_id, 0):
+                    continue  # not asked for, or published twice
+                last[event.job_id] = event.sequence
+                if len(last) > _JOBS_REMEMBERED:
+                    del last[next(iter(last))]
                 _print(call, event)
                 seen += 1
                 if event.final:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from structlog.typing import FilteringBoundLogger
 
 from jobservice.domain.claimed import ClaimedJob
+from jobservice.domain.outcomes import Aborted, Failed, HandedBack, Outcome
 from jobservice.pool.executors import Executor
 from jobservice.pool.in_flight import Held, InFlight
 from jobservice.pool.run import Run, RunReports, UnknownClass
@@ -105,6 +106,17 @@ class Pool:
         held = self._tasks.pop(task)
         card = held.run.claimed.card
         self._charges[card.queue][card.tenant] += time.monotonic() - held.claimed_at
-        if not task.cancelled() and task.exception() is not None:
-            self._log.error("run.error", job_id=str(held.run.job_id), run=held.run.run, exc_info=task.exception())
+        if task.cancelled() or task.exception() is not None:
+            self._end_untold(held.run, None if task.cancelled() else task.exception())
         self._slot_freed()
+
+    def _end_untold(self, run: Run, error: BaseException | None) -> None:
+        """A run never goes without an end: its job would be RUNNING for ever. The pool itself cancels no task."""
+        self._log.error("run.error", job_id=str(run.job_id), run=run.run, exc_info=error)
+        outcome: Outcome = Failed("CancelledError", "the job cancelled itself, or its run came to an end unforeseen")
+        if run.stop_reason is not None:
+            outcome = Aborted(run.stop_reason)
+        elif run.ending is not None:
+            outcome = HandedBack(run.ending)
+        if not run.told and not run.abandoned:
+            self._reports.finish(run, outcome)

@@ -50,7 +50,6 @@ class Run:
     """One run of one job, and the JobContext of that job."""
 
     __slots__ = (
-        "_abandoned",
         "_cancel_sent",
         "_executing",
         "_executors",
@@ -64,6 +63,7 @@ class Run:
         "_task",
         "_unknown_class",
         "_workspaces",
+        "abandoned",
         "claimed",
         "ended",
         "job_id",
@@ -71,6 +71,7 @@ class Run:
         "run",
         "started_at",
         "stop_reason",
+        "told",
         "workspace",
     )
 
@@ -94,6 +95,10 @@ class Run:
         """`time.monotonic()` at the report of the start."""
         self.ended = False
         self.stop_reason: str | None = None
+        self.abandoned = False
+        """Whether the job belongs to somebody else by now: nothing is reported."""
+        self.told = False
+        """Whether the run came to its report."""
         self._registry = registry
         self._executors = executors
         self._workspaces = workspaces
@@ -103,7 +108,6 @@ class Run:
         self._task: asyncio.Task[Any] | None = None
         self._executing: Executor | None = None
         self._cancel_sent = False
-        self._abandoned = False
         self._leaving: str | None = None
         self._next_jobs: list[dict[str, Any]] = []
         self._info: JobInfo | None = None
@@ -143,7 +147,7 @@ class Run:
 
     def abandon(self) -> None:
         """Ends the run and reports nothing: the job belongs to somebody else by now. A thread is waited for."""
-        self._abandoned = True
+        self.abandoned = True
         if self._executing is None or self._executing.cancellable:
             self._leave("the run was lost")
         else:
@@ -238,7 +242,8 @@ class Run:
         return outcome
 
     def _report_finish(self, outcome: Outcome) -> None:
-        if not self._abandoned:
+        self.told = True
+        if not self.abandoned:
             self._reports.finish(self, outcome)
 
     async def _remove_workspace(self) -> None:

@@ -82,7 +82,7 @@ class RabbitmqServer:
             f"default_user = {USER}\n"
             f"default_pass = {self._password_file.read_text()}\n"
             "loopback_users = none\n"
-            "vm_memory_high_watermark.absolute = 512MB\n"
+            "vm_memory_high_watermark.absolute = 1GB\n"
             "disk_free_limit.absolute = 50MB\n"
             "log.file = false\n"
             "log.console = true\n"

@@ -31,6 +31,12 @@ TRY_AGAIN: tuple[type[BaseException], ...] = (
 )
 """After these the same statement may simply be sent again."""
 
+_REFUSED = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+
 _MISSING = (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError, asyncpg.InvalidSchemaNameError)
 
 
@@ -43,6 +49,8 @@ def translated() -> Iterator[None]:
         raise DatabaseUnavailable(f"PostgreSQL cannot be reached: {describe(error)}") from error
     except TRY_AGAIN as error:
         raise UnavailableError(f"PostgreSQL is busy: {describe(error)}") from error
+    except _REFUSED as error:
+        raise DatabaseUnavailable(f"PostgreSQL refuses: {describe(error)}; look at database_url") from error
     except _MISSING as error:
         raise SchemaError(
             f"the schema is missing or does not fit: {describe(error)}; run `jobservice schema apply`"

@@ -26,6 +26,8 @@ _SETTINGS = {
     "jit": "off",
 }
 
+_CLOSING_FAILED: tuple[type[BaseException], ...] = (*CONNECTION_LOST, asyncpg.PostgresError)
+
 OnConnect = Callable[[asyncpg.Connection], Awaitable[None]]
 
 
@@ -68,7 +70,7 @@ class Session:
         if connection is not None and not connection.is_closed():
             try:
                 await connection.close(timeout=2)
-            except (*CONNECTION_LOST, asyncpg.PostgresError):
+            except _CLOSING_FAILED:
                 connection.terminate()
 
     async def _ensure(self) -> asyncpg.Connection:

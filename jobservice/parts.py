@@ -1,0 +1,225 @@
+"""The parts of one daemon, built by keyword, bottom-up. Starting and stopping them is `daemon`'s."""
+
+from typing import Any, Protocol
+from uuid import UUID
+
+import structlog
+
+from jobservice.broker.connection import BrokerLink
+from jobservice.broker.names import BrokerNames
+from jobservice.broker.publisher import Publisher
+from jobservice.broker.topology import declare
+from jobservice.config import Settings
+from jobservice.doors import Doors
+from jobservice.events.relay import Relay
+from jobservice.leases.comparison import Comparison
+from jobservice.leases.heartbeat import Heartbeat
+from jobservice.leases.watch import Stillness, Watch
+from jobservice.lifecycle.claim import Claimer
+from jobservice.lifecycle.progress_writer import ProgressWriter
+from jobservice.lifecycle.rescue import Rescuer
+from jobservice.lifecycle.status_writer import StatusWriter
+from jobservice.lifecycle.upkeep import Upkeep
+from jobservice.loop import Loop
+from jobservice.maintenance.due import DueWork
+from jobservice.maintenance.observation import INTERVAL as OBSERVATION_INTERVAL
+from jobservice.maintenance.observation import Observation
+from jobservice.maintenance.retention import Retention
+from jobservice.pool.executors import AsyncioExecutor, ThreadExecutor
+from jobservice.pool.in_flight import InFlight
+from jobservice.pool.pool import Pool
+from jobservice.pool.workspace import Workspaces
+from jobservice.scheduler.scheduler import Scheduler
+from jobservice.scheduler.unknown_class import UnknownClassPolicy
+from jobservice.sdk.registry import Registry
+from jobservice.store.backlog import Backlog
+from jobservice.store.daemons import Daemons
+from jobservice.store.outbox import Outbox
+from jobservice.store.session import Session
+
+log = structlog.get_logger(__name__)
+
+FLUSH_INTERVAL = 1.0
+RELAY_INTERVAL = 1.0
+
+
+class Ears(Protocol):
+    """What the parts tell the daemon."""
+
+    async def listen(self, connection: Any) -> None: ...
+    async def told_to_drain(self, daemon_id: UUID | None) -> None: ...
+    def is_draining(self) -> bool: ...
+    def lost(self) -> None: ...
+
+
+class Parts:
+    """Everything that a daemon consists of. Parts that name each other are bound late, by lambdas."""
+
+    def __init__(
+        self, *, settings: Settings, registry: Registry, daemon_id: UUID, run: bool, maintenance: bool, ears: Ears
+    ) -> None:
+        self.id = daemon_id
+        self._settings = settings
+        self._registry = registry
+        self._runs_jobs = run
+        self._maintains = maintenance
+        self._ears = ears
+        schema = settings.database.schema_name
+        url = settings.database_url or ""
+        self.daemons = Daemons(schema=schema)
+        self._outbox = Outbox(schema=schema)
+        self.claim_session = Session(url=url, name="claim")
+        self.writer_session = Session(url=url, name="writer")
+        self.intake_session = Session(url=url, name="intake", on_connect=ears.listen)
+        self._names = BrokerNames(settings.broker.prefix)
+        self.link = BrokerLink(
+            url=settings.amqp_url or "", name=f"jobservice events {self.id}", set_up=self.declare_topology
+        )
+        self.in_flight = InFlight(log=log, released=lambda key: self.scheduler.release(key))
+        self._build_writing(schema)
+        self._build_running(schema)
+        self._build_upkeep(schema)
+        self.doors = Doors(
+            amqp_url=settings.amqp_url or "",
+            daemon_id=self.id,
+            names=self._names,
+            publishing=self.link,
+            declare=self.declare_topology,
+            session=self.intake_session,
+            schema=schema,
+            max_bytes=settings.submission.max_bytes,
+            drain=ears.told_to_drain,
+        )
+        self.observation = Observation(
+            session=self.intake_session,
+            backlog=Backlog(schema=schema),
+            queues=settings.daemon.queues,
+            count_rejected=self.doors.count_rejected,
+        )
+        self._loops_of_upkeep.append(
+            Loop(name="observation", run_once=self.observation.run_once, interval=OBSERVATION_INTERVAL)
+        )
+        self.loops = [*self._loops_of_writing, *self._loops_of_upkeep, *self._loops_of_running]
+
+    def _build_writing(self, schema: str) -> None:
+        self.writer = StatusWriter(
+            session=self.writer_session,
+            daemon_id=self.id,
+            schema=schema,
+            publish=lambda committed: self.relay.offer(committed),
+            listener=self.in_flight,
+            wake=lambda: self._writer_loop.wake(),
+        )
+        self._writer_loop = Loop(name="writer", run_once=self.writer.run_once, interval=FLUSH_INTERVAL)
+        self.relay = Relay(
+            session=self.intake_session,
+            outbox=self._outbox,
+            publisher=Publisher(link=self.link, exchange=self._names.events),
+            daemon_id=self.id,
+            result_max_bytes=self._settings.events.result_max_bytes,
+            confirm=self.writer.confirm,
+            wake=lambda: self._relay_loop.wake(),
+        )
+        self._relay_loop = Loop(name="relay", run_once=self.relay.run_once, interval=RELAY_INTERVAL)
+        self._loops_of_writing = [self._writer_loop, self._relay_loop]
+
+    def _build_running(self, schema: str) -> None:
+        settings = self._settings
+        self.threads = ThreadExecutor(settings.pool.threads)
+        self.workspaces = Workspaces(settings.workspace.directory / str(self.id), log)
+        self._claimer = Claimer(daemon_id=self.id, schema=schema, submissions_published=settings.events.submissions)
+        unknown_class = UnknownClassPolicy(
+            session=self.claim_session,
+            daemons=self.daemons,
+            daemon_id=self.id,
+            leave_alone=lambda job_class: self.scheduler.leave_alone(job_class),
+        )
+        self.pool = Pool(
+            capacity=settings.pool.capacity,
+            in_flight=self.in_flight,
+            registry=self._registry,
+            executors={"asyncio": AsyncioExecutor(), "thread": self.threads},
+            workspaces=self.workspaces,
+            reports=self.writer,
+            unknown_class=unknown_class,
+            slot_freed=lambda: self.scheduler_loop.wake(),
+            log=log,
+        )
+        self.scheduler = Scheduler(
+            session=self.claim_session,
+            claimer=self._claimer,
+            daemons=self.daemons,
+            daemon_id=self.id,
+            queues=settings.daemon.queues,
+            pool=self.pool,
+            publish=self.relay.offer,
+            doubt=lambda: self.comparison_loop.wake(),
+        )
+        self.scheduler_loop = Loop(name="scheduler", run_once=self.scheduler.run_once, interval=settings.daemon.poll)
+        progress = ProgressWriter(
+            session=self.writer_session, daemon_id=self.id, schema=schema, runs=lambda: self.in_flight.runs
+        )
+        progress_loop = Loop(
+            name="progress", run_once=progress.run_once, interval=settings.jobs.completion_update_interval
+        )
+        self._loops_of_running = [progress_loop, self.scheduler_loop] if self._runs_jobs else []
+
+    def _build_upkeep(self, schema: str) -> None:
+        settings = self._settings
+        self.heartbeat = Heartbeat(
+            url=settings.database_url or "",
+            daemons=self.daemons,
+            daemon_id=self.id,
+            interval=settings.daemon.heartbeat,
+            stuck_after=settings.daemon.stuck_after,
+            running=lambda: self.pool.running,
+            draining=self._ears.is_draining,
+            lost=self._ears.lost,
+        )
+        comparison = Comparison(
+            session=self.claim_session,
+            daemons=self.daemons,
+            outbox=self._outbox,
+            daemon_id=self.id,
+            in_flight=self.in_flight,
+            writer=self.writer,
+            relay=self.relay,
+        )
+        self.comparison_loop = Loop(name="comparison", run_once=comparison.run_once, interval=settings.daemon.heartbeat)
+        watch = Watch(
+            session=self.intake_session,
+            daemons=self.daemons,
+            daemon_id=self.id,
+            rescuer=Rescuer(schema=schema, max_lost_runs=settings.daemon.max_lost_runs),
+            stillness=Stillness(lease=settings.daemon.lease, longest_gap=settings.daemon.lease / 2),
+            rescued=self._rescued,
+        )
+        watch_loop = Loop(name="watch", run_once=watch.run_once, interval=settings.daemon.heartbeat)
+        upkeep = Upkeep(schema=schema)
+        due = DueWork(
+            session=self.intake_session,
+            upkeep=upkeep,
+            claimer=self._claimer,
+            sweep=self.relay.sweep,
+            queued=lambda: self.scheduler_loop.wake(),
+        )
+        self.due_loop = Loop(name="due", run_once=due.run_once, interval=settings.daemon.poll)
+        retention = Retention(
+            session=self.intake_session,
+            upkeep=upkeep,
+            succeeded=settings.retention.succeeded,
+            failed=settings.retention.failed,
+            pending=settings.retention.pending,
+        )
+        retention_loop = Loop(name="retention", run_once=retention.run_once, interval=60.0)
+        self._loops_of_upkeep = [self.comparison_loop, watch_loop]
+        if self._maintains:
+            self._loops_of_upkeep += [self.due_loop, retention_loop]
+
+    async def declare_topology(self, channel: Any) -> None:
+        """On each new connection, before anybody publishes or consumes."""
+        await declare(channel, self._names)
+
+    def _rescued(self) -> None:
+        self.relay.sweep()
+        self.scheduler_loop.wake()
