@@ -15,6 +15,10 @@ from jobservice.store.outbox import Outbox
 LONG_AGO = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 """The dates of made rows: whatever a verb writes is later."""
 
+_TABLES = (
+    "job_info", "job_run", "idempotency_key", "concurrency_key", "outbox", "outbox_rejected", "daemon", "queue",
+    "tenant_share", "tenant", "setting", "subscription",
+)  # fmt: skip
 _JSON = {"parameters", "user_metadata", "result"}
 
 
@@ -33,17 +37,23 @@ class HeldRun:
 
 
 async def make_daemon(
-    connection: asyncpg.Connection, *, queues: tuple[str, ...] = ("default",), idle: bool = False, ended: str | None = None
+    connection: asyncpg.Connection,
+    *,
+    queues: tuple[str, ...] = ("default",),
+    idle: bool = False,
+    ended: str | None = None,
 ) -> UUID:
     """A daemon's row and those of its queues; `ended` is `lost_at` or `stopped_at`."""
     daemon_id = uuid4()
     for queue in queues:
         await make_queue(connection, queue)
     await connection.execute(
-        """INSERT INTO jobservice.daemon (id, host, pid, version, queues, job_classes, capacity, idle, lost_at, stopped_at)
-           VALUES ($1, 'host', 1, '1', $2, '{Nap}', 10, $3, $4, $5)""",
-        daemon_id, list(queues), idle, LONG_AGO if ended == "lost_at" else None, LONG_AGO if ended == "stopped_at" else None,
+        """INSERT INTO jobservice.daemon (id, host, pid, version, queues, job_classes, capacity, idle)
+           VALUES ($1, 'host', 1, '1', $2, '{Nap}', 10, $3)""",
+        daemon_id, list(queues), idle,
     )  # fmt: skip
+    if ended is not None:
+        await connection.execute(f"UPDATE jobservice.daemon SET {ended} = $2 WHERE id = $1", daemon_id, LONG_AGO)
     return daemon_id
 
 
@@ -120,3 +130,12 @@ async def outbox_rows(connection: asyncpg.Connection) -> list[tuple[Fact, ...]]:
         rows.append(tuple(facts[position : position + length["n"]]))
         position += length["n"]
     return rows
+
+
+async def empty_tables(connection: asyncpg.Connection) -> None:
+    """All rows gone but the schema's version; ends the sessions that an earlier test may have left."""
+    await connection.execute(
+        """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+           WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"""
+    )
+    await connection.execute(";".join(f"DELETE FROM jobservice.{table}" for table in _TABLES))
