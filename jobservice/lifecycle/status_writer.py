@@ -106,6 +106,8 @@ class StatusWriter:
         self._pending: dict[RunKey, _Item] = {}
         self._in_flight: dict[RunKey, _Item] = {}
         self._held_up: dict[RunKey, _Item] = {}
+        self._doubtful: set[RunKey] = set()
+        """Runs of which the outbox may have a row that memory does not know: an answer was lost."""
         self._confirmed: list[int] = []
         self._confirmed_since = 0.0
         self._empty = asyncio.Event()
@@ -133,7 +135,8 @@ class StatusWriter:
         self._put(_Item(run.job_id, run.run, run.claimed.card, run.started_at, outcome))
 
     def hand_back(self, job_id: UUID, run: int, card: JobCard, reason: str) -> None:
-        """Gives back a job that no run of this process holds."""
+        """Gives back a job that no run of this process holds: its claim's answer, for one, was lost."""
+        self._doubtful.add((job_id, run))
         self._put(_Item(job_id, run, card, None, HandedBack(reason)))
 
     def confirm(self, outbox_id: int) -> None:
@@ -154,6 +157,7 @@ class StatusWriter:
             await self._write(items, confirmed)
         except BaseException:
             self._confirmed = confirmed + self._confirmed
+            self._doubtful.update(self._in_flight)
             self._put_back()
             raise
         finally:
@@ -218,10 +222,11 @@ class StatusWriter:
         except (asyncpg.PostgresError, InvalidSubmission, ValueError) as refused:
             await self._split(items, confirmed, refused)
             return
-        for item in items:
-            self._in_flight.pop(item.key, None)
-        self._tell(items, rows)
-        await self._tell_missing(items, rows)
+        written = {(row["id"], row["run"]) for row in rows}
+        for key in written:
+            self._in_flight.pop(key, None)
+        self._tell(items, rows, written)
+        await self._tell_missing([item for item in items if item.key not in written])
 
     async def _split(self, items: Sequence[_Item], confirmed: list[int], refused: Exception) -> None:
         if not items:
@@ -261,7 +266,7 @@ class StatusWriter:
         arrays = {name: [getattr(column, name) for column in columns] for name in names}
         return [row async for row in self._sql.flush(connection, daemon=self._daemon_id, confirmed=confirmed, **arrays)]
 
-    def _tell(self, items: Sequence[_Item], rows: Sequence[asyncpg.Record]) -> None:
+    def _tell(self, items: Sequence[_Item], rows: Sequence[asyncpg.Record], written: set[RunKey]) -> None:
         if not rows:
             return
         by_key = {item.key: item for item in items}
@@ -279,31 +284,34 @@ class StatusWriter:
         outbox_id = rows[0]["outbox_id"]
         if outbox_id is not None:
             cards = {item.job_id: item.card for item in items}
-            self._publish(Committed(outbox_id, tuple(facts), cards, results))
+            look_back = not self._doubtful.isdisjoint(written)
+            self._doubtful -= written
+            self._publish(Committed(outbox_id, tuple(facts), cards, results, look_back))
 
-    async def _tell_missing(self, items: Sequence[_Item], rows: Sequence[asyncpg.Record]) -> None:
-        """For runs that nothing was written of: done before by a flush whose answer was lost, or stale."""
-        written = {(row["id"], row["run"]) for row in rows}
-        missing = [item for item in items if item.key not in written]
+    async def _tell_missing(self, missing: Sequence[_Item]) -> None:
+        """For runs that nothing was written of: done before by a flush whose answer was lost, held up, or stale."""
         if not missing:
             return
         async with self._session.use() as connection:
             found = {
                 row["id"]: row async for row in self._sql.standing(connection, ids=[item.job_id for item in missing])
             }
-        for item in missing:
+        for item in missing:  # until here a lost connection leaves them to the next flush
+            self._in_flight.pop(item.key, None)
             self._tell_standing(item, found.get(item.job_id))
 
     def _tell_standing(self, item: _Item, row: asyncpg.Record | None) -> None:
         mine = row is not None and row["run"] == item.run and row["daemon_id"] == self._daemon_id
         status = row["status"] if row is not None else None
         if mine and status is not None and JobStatus(status).final:
+            self._doubtful.discard(item.key)
             self._listener.settled(item.job_id, item.run, JobStatus(status))
         elif mine and item.outcome is None and status == JobStatus.RUNNING:
             return
         elif mine:  # somebody holds the row: the others did not wait for it, and it comes with a later flush
             self._held_up[item.key] = item
         else:
+            self._doubtful.discard(item.key)
             log.warning("finish.stale", job_id=str(item.job_id), run=item.run, status=status)
             self._listener.stale(item.job_id, item.run, status)
 

@@ -1,0 +1,107 @@
+"""Stands between a daemon and a server: can be away, can cut, and can lose one answer of PostgreSQL."""
+
+import asyncio
+import contextlib
+
+from yarl import URL
+
+
+class Outage:
+    """A proxy before the server at `url`. `open` and `away` as often as wanted; the port stays."""
+
+    def __init__(self, url: str) -> None:
+        self._target = URL(url)
+        self._server: asyncio.Server | None = None
+        self._pumps: set[asyncio.Task[None]] = set()
+        self._lines: list[_Line] = []
+        self._port = 0
+        self._loses: tuple[str, bytes] | None = None
+        self.answer_lost = asyncio.Event()
+        """Set when `lose_answer` has come to pass."""
+
+    @property
+    def url(self) -> str:
+        url = self._target.with_host("127.0.0.1").with_port(self._port)
+        return str(url.update_query(sslmode="disable") if url.scheme.startswith("postgres") else url)
+
+    async def take_port(self) -> None:
+        """A port that is refused until `open`."""
+        await self.open()
+        await self.away()
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def away(self) -> None:
+        """Connections are cut, new ones refused."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        self.cut()
+
+    def cut(self, application: str = "") -> None:
+        """Cuts all connections, or those of the sessions named so; their statements go on in the server."""
+        for line in self._lines:
+            if application in line.application:
+                line.cut()
+
+    def lose_answer(self, application: str, with_bytes: bytes) -> None:
+        """The next answer to a session named so that holds these bytes is lost, with its connection."""
+        self._loses = (application, with_bytes)
+
+    async def close(self) -> None:
+        await self.away()
+        for pump in self._pumps:
+            pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there, back = await asyncio.open_connection(self._target.host, self._target.port)
+        except OSError:
+            writer.transport.abort()
+            return
+        line = _Line(writer, back)
+        self._lines.append(line)
+        for pumping in (self._up(line, reader, back), self._down(line, there, writer)):
+            pump = asyncio.create_task(pumping)
+            self._pumps.add(pump)
+            pump.add_done_callback(self._pumps.discard)
+
+    async def _up(self, line: "_Line", source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await source.read(65536):
+                line.hear(data)
+                sink.write(data)
+                await sink.drain()
+        sink.close()
+
+    async def _down(self, line: "_Line", source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await source.read(65536):
+                if self._loses and self._loses[0] in line.application and self._loses[1] in data:
+                    self._loses = None
+                    line.cut()
+                    self.answer_lost.set()
+                    return
+                sink.write(data)
+                await sink.drain()
+        sink.transport.abort()
+
+
+class _Line:
+    """One connection through the proxy, with the application name that it gave at its start."""
+
+    def __init__(self, near: asyncio.StreamWriter, far: asyncio.StreamWriter) -> None:
+        self.application = ""
+        self._near = near
+        self._far = far
+
+    def hear(self, data: bytes) -> None:
+        if not self.application and b"application_name\x00" in data:
+            self.application = data.split(b"application_name\x00", 1)[1].split(b"\x00", 1)[0].decode()
+
+    def cut(self) -> None:
+        self._near.transport.abort()
+        self._far.close()
