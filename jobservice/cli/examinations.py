@@ -81,7 +81,8 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
 
 def _postgres(connection: asyncpg.Connection) -> Finding:
     version = connection.get_server_version()
-    text = f"PostgreSQL {version.major}.{version.minor}"
+    # Two numbers since version 10: the driver keeps a 0 in the place of the old second one.
+    text = f"PostgreSQL {version.major}.{version.micro}"
     old = version.major * 10_000 < _OLDEST_POSTGRES
     return Finding("database", not old, text, "PostgreSQL 15 or newer is needed" if old else "")
 

@@ -1,10 +1,12 @@
 """The commands about jobs on a real database: what they print where, and how they end."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -230,3 +232,16 @@ def test_doctor_says_what_is_wrong_and_ends_with_1(run: Run) -> None:
     assert findings["queues"]["well"] is False
     assert "default" in findings["queues"]["finding"]
     assert (findings["broker"]["well"], "JOBSERVICE_AMQP_URL" in findings["broker"]["advice"]) == (False, True)
+
+
+def test_doctor_names_the_version_that_the_server_names(run: Run, database_url: str) -> None:
+    async def asked() -> str:
+        connection = await asyncpg.connect(database_url)
+        try:
+            return str(await connection.fetchval("SHOW server_version"))
+        finally:
+            await connection.close()
+
+    findings = {each["what"]: each["finding"] for each in json.loads(run("doctor", "--json").stdout)}
+
+    assert findings["database"] == f"PostgreSQL {asyncio.run(asked()).split()[0]}"
