@@ -4,9 +4,10 @@ import asyncio
 import errno
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Annotated, BinaryIO, Final
@@ -17,6 +18,8 @@ from jobservice import AbstractJob
 
 TAIL_BYTES: Final = 16_384
 """How much of the end of the output is kept."""
+PIECE: Final = 65_536
+"""How much of the output is taken in one turn of the loop."""
 GRACE_SECONDS: Final = 5.0
 """From the request to end (SIGTERM) to the end (SIGKILL)."""
 LAST_OUTPUT_SECONDS: Final = 1.0
@@ -57,25 +60,23 @@ class RunCommand(AbstractJob):
         timeout: Annotated[float, Field(gt=0)] | None = None,
     ) -> CommandReport:
         output = OutputTail()
-        async with _pipe() as (write_end, reader):
-            reading = asyncio.create_task(self._read(reader, output))
+        with output_pipe(partial(self._take, output)) as (write_end, all_read):
             try:
                 process = await _started(arguments, environment, directory, write_end)
                 status = await _ended(process, timeout)
-                await asyncio.wait({reading}, timeout=LAST_OUTPUT_SECONDS)
             except TimeoutError:
                 raise CommandTimedOut(f"still running after {timeout:g} s\n{output.text}") from None
-            finally:
-                reading.cancel()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_OUTPUT_SECONDS):
+                    await all_read.wait()
         if status != 0:
             raise CommandFailed(f"{_told(status)}\n{output.text}")
         return CommandReport(exit_status=status, output=output.text, output_bytes=output.total)
 
-    async def _read(self, reader: asyncio.StreamReader, output: "OutputTail") -> None:
-        """Takes the output as it comes, to its end; the last of it is the job's progress message."""
-        while some := await reader.read(65_536):
-            output.add(some)
-            self.set_progress(message=output.text[-1_000:])
+    def _take(self, output: "OutputTail", some: bytes) -> None:
+        """The output as it comes; the last of it is the job's progress message."""
+        output.add(some)
+        self.set_progress(message=output.text[-1_000:])
 
 
 class OutputTail:
@@ -100,22 +101,37 @@ class OutputTail:
         return tail.decode("utf-8", "backslashreplace").replace("\x00", "\\x00")
 
 
-@asynccontextmanager
-async def _pipe() -> AsyncIterator[tuple[BinaryIO, asyncio.StreamReader]]:
-    """A pipe for the output, its reading end on the event loop.
+@contextmanager
+def output_pipe(take: Callable[[bytes], None]) -> Iterator[tuple[BinaryIO, asyncio.Event]]:
+    """The writing end of a pipe, and the event of its end; `take` gets what is written, in the loop.
 
-    Not one of asyncio's own for the process: with those, wait() waits for the pipe too, which a grandchild may hold.
+    None of asyncio's own for the process: with those, wait() waits for the pipe too, which a grandchild may hold. And
+    no transport: uvloop's closes its descriptor by number, a turn of the loop after it was told to, when the number may
+    be another's already: the pipe of the next program, or a connection.
     """
+    loop = asyncio.get_running_loop()
+    all_read = asyncio.Event()
     read_end, write_end = os.pipe()
-    with os.fdopen(read_end, "rb", buffering=0) as source, os.fdopen(write_end, "wb", buffering=0) as sink:
-        reader = asyncio.StreamReader()
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), source
-        )
+    os.set_blocking(read_end, False)
+
+    def read() -> None:
         try:
-            yield sink, reader
+            some = os.read(read_end, PIECE)
+        except BlockingIOError:
+            return
+        if some:
+            take(some)
+        else:
+            loop.remove_reader(read_end)
+            all_read.set()
+
+    with os.fdopen(write_end, "wb", buffering=0) as sink:
+        loop.add_reader(read_end, read)
+        try:
+            yield sink, all_read
         finally:
-            transport.close()
+            loop.remove_reader(read_end)
+            os.close(read_end)
 
 
 async def _started(

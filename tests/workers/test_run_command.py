@@ -14,7 +14,7 @@ import uvloop
 from jobservice import JobStatus
 from jobservice.testing import JobTestResult, arun_job, run_job
 from workers import run_command
-from workers.run_command import TAIL_BYTES, CommandReport, OutputTail, RunCommand
+from workers.run_command import TAIL_BYTES, CommandReport, OutputTail, RunCommand, output_pipe
 
 SECONDS = 20
 FAMILY = """
@@ -148,6 +148,38 @@ def test_no_descriptor_is_left_open() -> None:
     run("/no/such/program")
 
     assert len(list(descriptors.iterdir())) == before
+
+
+@pytest.mark.parametrize("on", [asyncio.run, uvloop.run])
+def test_the_end_of_a_command_closes_no_descriptor_that_another_got_in_its_place(on: Callable[[Any], None]) -> None:
+    async def end_one_and_begin_another() -> None:
+        with output_pipe(lambda some: None):
+            await asyncio.sleep(0)
+
+        others = [*os.pipe(), *os.pipe()]
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+        for descriptor in others:
+            os.fstat(descriptor)
+            os.close(descriptor)
+
+    on(end_one_and_begin_another())
+
+
+def test_many_commands_at_once_each_give_all_of_their_output() -> None:
+    async def rounds() -> list[JobTestResult]:
+        return [
+            told
+            for _ in range(3)
+            for told in await asyncio.gather(
+                *(arun_job(RunCommand, arguments=["sh", "-c", f"echo begin; echo {n}"]) for n in range(20))
+            )
+        ]
+
+    told = uvloop.run(rounds())
+
+    assert [report_of(each).output for each in told] == [f"begin\n{n}\n" for n in range(20)] * 3
 
 
 def test_bytes_that_are_not_text_can_be_stored() -> None:
