@@ -615,6 +615,17 @@ BEGIN
     SELECT coalesce(array_agg(x.id) FILTER (WHERE x.room IS NOT NULL AND x.nth > x.room), '{}'), coalesce(array_agg(x.id) FILTER (WHERE x.room IS NULL), '{}')
     INTO full_ids, left_ids FROM ranked x;
     EXIT WHEN full_ids = '{}' AND left_ids = '{}';
+    -- Those behind them with the same keys too, as far as a look at the next rows goes: one by one, a long backlog of a full key
+    -- would stand before all others for many claims.
+    full_ids := full_ids || ARRAY(
+      SELECT b.id FROM job_info b
+      WHERE b.id = ANY (ARRAY(
+          SELECT w.id FROM (SELECT DISTINCT f.tenant FROM job_info f WHERE f.id = ANY (full_ids)) t,
+          LATERAL (
+            SELECT n.id, n.concurrency_key FROM job_info n WHERE n.queue = for_queue AND n.tenant = t.tenant AND n.status = 'QUEUED' AND NOT n.blocked
+            ORDER BY n.priority DESC, n.number LIMIT 256) w
+          WHERE w.id <> ALL (taken) AND (t.tenant, w.concurrency_key) IN (SELECT f.tenant, f.concurrency_key FROM job_info f WHERE f.id = ANY (full_ids))))
+        AND b.status = 'QUEUED' AND NOT b.blocked FOR NO KEY UPDATE SKIP LOCKED);
     UPDATE job_info j SET blocked = true WHERE j.id = ANY (full_ids) AND j.status = 'QUEUED';
     passed := passed || left_ids;
     rounds := rounds + 1;
