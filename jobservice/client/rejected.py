@@ -167,7 +167,7 @@ def _message_of(got: DeliveredMessage) -> RejectedMessage:
         code=_text(headers, "error"),
         reason=_text(headers, "reason"),
         source=_text(headers, "source"),
-        routing_key=got.routing_key or "",
+        routing_key=str(headers.get(_ROUTING_KEY) or got.routing_key or ""),
         message_id=properties.message_id,
         correlation_id=properties.correlation_id,
         headers={name: value for name, value in headers.items() if not name.startswith((_OURS, *_BROKERS))},

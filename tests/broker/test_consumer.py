@@ -144,6 +144,7 @@ async def test_a_refused_message_is_kept_with_body_properties_and_reason(
         "jobservice-error": "bad_json",
         "jobservice-reason": "ä" * 1000,
         "jobservice-source": names.submissions,
+        "jobservice-routing-key": "acme",
     }
     await eventually(lambda: left(foreign, names.submissions) == 0)
 
@@ -187,7 +188,7 @@ async def test_the_reply_goes_to_the_named_queue_before_the_acknowledgement(
     assert properties.content_type == "application/json"
 
 
-async def test_a_reply_reaches_a_client_that_uses_direct_reply_to(
+async def test_a_reply_reaches_a_client_that_uses_direct_reply_to_and_is_not_told_as_dropped(
     consume: Consume, names: BrokerNames, foreign: BlockingChannel, eventually: Eventually
 ) -> None:
     async def answer(messages: Sequence[Incoming]) -> None:
@@ -195,18 +196,21 @@ async def test_a_reply_reaches_a_client_that_uses_direct_reply_to(
             message.reply(b"yes")
             message.ack()
 
-    await consume(answer)
     answers: list[bytes] = []
     foreign.basic_consume("amq.rabbitmq.reply-to", lambda *got: answers.append(got[3]), auto_ack=True)
-
-    properties = pika.BasicProperties(reply_to="amq.rabbitmq.reply-to", correlation_id="1")
-    foreign.basic_publish(names.submit, "acme", b"?", properties)
 
     def answered() -> bool:
         foreign.connection.process_data_events(time_limit=0.01)
         return answers == [b"yes"]
 
-    await eventually(answered)
+    with structlog.testing.capture_logs() as logs:
+        consumer = await consume(answer)
+        properties = pika.BasicProperties(reply_to="amq.rabbitmq.reply-to", correlation_id="1")
+        foreign.basic_publish(names.submit, "acme", b"?", properties)
+        await eventually(answered)
+        await consumer.stop()
+
+    assert [entry for entry in logs if entry["event"] == "reply.drop"] == []
 
 
 async def test_a_reply_that_nobody_can_get_is_dropped_and_holds_up_nothing(

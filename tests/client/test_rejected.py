@@ -37,7 +37,7 @@ async def test_a_message_is_shown_with_its_reason_and_as_it_came(amqp_jobs: JobI
 
     (message,) = await amqp_jobs.rejected.all()
 
-    assert (message.code, message.reason) == ("bad_field", "tenant is no name")
+    assert (message.code, message.reason, message.routing_key) == ("bad_field", "tenant is no name", "acme")
     assert (message.body, message.message_id, message.headers["own"]) == ('{"job_class": "Nap"}', "m-1", "x")
 
 
