@@ -63,10 +63,11 @@ class Daemon:
 
     async def run(self) -> Ending:
         """Boot, work, leave. Raises SchemaError when the schema does not fit."""
-        if not await self._register():
-            return Ending.DRAINED
-        await self._start()
         try:
+            http_url = await self._open_health()
+            if not await self._register(http_url):
+                return Ending.DRAINED
+            await self._start(http_url)
             await self._until_told()
             if self._lost.is_set():
                 await self._give_up()
@@ -78,7 +79,12 @@ class Daemon:
 
     # Boot.
 
-    async def _register(self) -> bool:
+    async def _open_health(self) -> str:
+        """Before anything else: a daemon that waits for its database is alive, and is to say so."""
+        port = await self._health.start()
+        return f"http://{self._settings.daemon.http_host}:{port}"
+
+    async def _register(self, http_url: str) -> bool:
         """Waits for the database, then enters the daemon's row; False when told to end before."""
         settings = self._settings
         row = DaemonRow(
@@ -89,6 +95,7 @@ class Daemon:
             queues=settings.daemon.queues,
             job_classes=tuple(self._registry.names),
             capacity=settings.pool.capacity if self._runs_jobs else 0,
+            http_url=http_url,
         )
         published = {
             "events.submissions": "true" if settings.events.submissions else "false",
@@ -108,23 +115,19 @@ class Daemon:
             await _wait(self._draining, RECONNECT_SECONDS)
         return False
 
-    async def _start(self) -> None:
+    async def _start(self, http_url: str) -> None:
         self._parts.heartbeat.start()
         await self._parts.link.start()
-        port = await self._health.start()
         for loop in self._parts.loops:
             loop.start()
         await self._parts.doors.start()
-        url = f"http://{self._settings.daemon.http_host}:{port}"
-        async with self._parts.claim_session.use() as connection:
-            await self._parts.daemons.set_http_url(connection, self.id, url)
         log.info(
             "daemon.start",
             daemon_id=str(self.id),
             queues=list(self._settings.daemon.queues),
             capacity=self._parts.pool.capacity,
             job_classes=self._registry.names,
-            http_url=url,
+            http_url=http_url,
         )
 
     async def _until_told(self) -> None:

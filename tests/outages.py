@@ -7,7 +7,7 @@ from yarl import URL
 
 
 class Outage:
-    """A proxy before the server at `url`. `open` and `away` as often as wanted; the port stays."""
+    """A proxy before the server at `url`; `away` and `back` as often as wanted. It keeps its port meanwhile."""
 
     def __init__(self, url: str) -> None:
         self._target = URL(url)
@@ -15,6 +15,7 @@ class Outage:
         self._pumps: set[asyncio.Task[None]] = set()
         self._lines: list[_Line] = []
         self._port = 0
+        self._away = False
         self._loses: tuple[str, bytes] | None = None
         self.answer_lost = asyncio.Event()
         """Set when `lose_answer` has come to pass."""
@@ -24,21 +25,17 @@ class Outage:
         url = self._target.with_host("127.0.0.1").with_port(self._port)
         return str(url.update_query(sslmode="disable") if url.scheme.startswith("postgres") else url)
 
-    async def take_port(self) -> None:
-        """A port that is refused until `open`."""
-        await self.open()
-        await self.away()
-
     async def open(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1")
         self._port = self._server.sockets[0].getsockname()[1]
 
-    async def away(self) -> None:
-        """Connections are cut, new ones refused."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+    def away(self) -> None:
+        """Connections are cut, new ones as soon as they come."""
+        self._away = True
         self.cut()
+
+    def back(self) -> None:
+        self._away = False
 
     def cut(self, application: str = "") -> None:
         """Cuts all connections, or those of the sessions named so; their statements go on in the server."""
@@ -51,17 +48,18 @@ class Outage:
         self._loses = (application, with_bytes)
 
     async def close(self) -> None:
-        await self.away()
+        if self._server is not None:
+            self._server.close()
+        self.away()
         for pump in self._pumps:
             pump.cancel()
         await asyncio.gather(*self._pumps, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            there, back = await asyncio.open_connection(self._target.host, self._target.port)
-        except OSError:
+        if self._away:
             writer.transport.abort()
             return
+        there, back = await asyncio.open_connection(self._target.host, self._target.port)
         line = _Line(writer, back)
         self._lines.append(line)
         for pumping in (self._up(line, reader, back), self._down(line, there, writer)):

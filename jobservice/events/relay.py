@@ -194,6 +194,9 @@ class Relay:
             return
         try:
             more = await self._sweep_rows()
+        except BaseException:
+            self._sweep_wanted = True  # the broker was away, say: nobody may ask again for these rows
+            raise
         finally:
             async with self._session.use() as connection:
                 await self._outbox.release_sweep_lock(connection)

@@ -54,8 +54,8 @@ class Heartbeat:
 
     @property
     def loop_lag_seconds(self) -> float:
-        """How long ago the event loop last turned."""
-        return time.monotonic() - self._loop_alive_at
+        """How long ago the event loop last turned; 0 before it is watched."""
+        return 0.0 if self._main is None else time.monotonic() - self._loop_alive_at
 
     def start(self) -> None:
         """From the event loop that is to be watched."""
@@ -64,11 +64,12 @@ class Heartbeat:
         self._thread.start()
 
     async def stop(self) -> None:
-        """Ends the thread; the row is left to the service."""
+        """Ends the thread, if it was started; the row is left to the service."""
         self._stop.set()
         if self._ticker is not None:
             self._ticker.cancel()
-        await asyncio.to_thread(self._thread.join, 5.0)
+        if self._main is not None:
+            await asyncio.to_thread(self._thread.join, 5.0)
 
     def _tick(self) -> None:
         self._loop_alive_at = time.monotonic()

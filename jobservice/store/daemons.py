@@ -25,6 +25,7 @@ class DaemonRow:
     queues: tuple[str, ...]
     job_classes: tuple[str, ...]
     capacity: int
+    http_url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +65,12 @@ class Daemons:
                 queues=list(row.queues),
                 job_classes=list(row.job_classes),
                 capacity=row.capacity,
+                http_url=row.http_url,
             )
 
     async def beat(self, connection: asyncpg.Connection, daemon_id: UUID, *, running: int, draining: bool) -> bool:
         """One heartbeat; False when the row says that this daemon is not alive any more."""
         return await self._sql.beat(connection, id=daemon_id, running=running, draining=draining) is not None
-
-    async def set_http_url(self, connection: asyncpg.Connection, daemon_id: UUID, url: str) -> None:
-        """Where its health is to be asked."""
-        await self._sql.set_http_url(connection, id=daemon_id, http_url=url)
 
     async def set_idle(self, connection: asyncpg.Connection, daemon_id: UUID, idle: bool) -> None:
         """While a daemon is idle, submitters notify."""

@@ -1,6 +1,7 @@
--- name: register(id, host, pid, version, queues, job_classes, capacity)!
-INSERT INTO jobservice.daemon (id, host, pid, version, queues, job_classes, capacity)
-VALUES (:id::uuid, :host, :pid, :version, :queues::text[], :job_classes::text[], :capacity);
+-- name: register(id, host, pid, version, queues, job_classes, capacity, http_url)!
+-- Said again where the first answer was lost.
+INSERT INTO jobservice.daemon (id, host, pid, version, queues, job_classes, capacity, http_url)
+VALUES (:id::uuid, :host, :pid, :version, :queues::text[], :job_classes::text[], :capacity, :http_url) ON CONFLICT (id) DO NOTHING;
 
 -- name: make_queues(queues)!
 -- The turnstiles, made at boot; an existing row keeps its limits.
@@ -15,9 +16,6 @@ ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE setting.value IS D
 -- One heartbeat. NULL: this daemon is marked lost or stopped, or its row is gone.
 UPDATE jobservice.daemon SET counter = counter + 1, beat_at = clock_timestamp(), running = :running, draining = :draining
 WHERE id = :id::uuid AND lost_at IS NULL AND stopped_at IS NULL RETURNING counter;
-
--- name: set_http_url(id, http_url)!
-UPDATE jobservice.daemon SET http_url = :http_url WHERE id = :id::uuid;
 
 -- name: set_idle(id, idle)!
 UPDATE jobservice.daemon SET idle = :idle WHERE id = :id::uuid AND idle IS DISTINCT FROM :idle;
