@@ -72,11 +72,16 @@ FROM changed c LEFT JOIN box b ON true;
 -- How jobs stand, for runs that a flush did not change.
 SELECT j.id, j.run, j.daemon_id, j.status FROM jobservice.job_info j WHERE j.id = ANY (:ids::uuid[]);
 
--- name: advance(daemon, ids, runs, percents, done, totals, messages, remaining)!
--- The progress of all runs of a daemon that moved since the last tick, in one statement. Never falls, never after the end.
+-- name: advance(daemon, ids, runs, percents, done, totals, messages, remaining)
+-- The progress of all runs of a daemon that moved since the last tick, in one statement. Never falls, never after the end. Returned are
+-- the jobs it was written of; as in a flush, a row that somebody holds is left for the next tick.
+WITH locked AS MATERIALIZED (
+  SELECT j.id FROM jobservice.job_info j WHERE j.id = ANY (:ids::uuid[]) ORDER BY j.id FOR NO KEY UPDATE SKIP LOCKED
+)
 UPDATE jobservice.job_info j
 SET percent_completed = greatest(j.percent_completed, t.percent), progress_done = t.done, progress_total = t.total, progress_message = t.message,
     estimated_completion = clock_timestamp() + make_interval(secs => t.remaining)
 FROM unnest(:ids::uuid[], :runs::integer[], :percents::smallint[], :done::bigint[], :totals::bigint[], :messages::text[], :remaining::double precision[])
-  AS t (id, run, percent, done, total, message, remaining)
-WHERE j.id = t.id AND j.id = ANY (:ids::uuid[]) AND j.run = t.run AND j.daemon_id = :daemon::uuid AND j.status = 'RUNNING';
+  AS t (id, run, percent, done, total, message, remaining) JOIN locked l ON l.id = t.id
+WHERE j.id = t.id AND j.id = ANY (:ids::uuid[]) AND j.run = t.run AND j.daemon_id = :daemon::uuid AND j.status = 'RUNNING'
+RETURNING j.id;

@@ -1,11 +1,11 @@
 """Writes how far the runs of a daemon have come: one grouped statement per tick, only for those that moved."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
-from jobservice.sdk.progress import Progress
+from jobservice.sdk.progress import Progress, ProgressSnapshot
 from jobservice.store.session import Session
 from jobservice.store.sql import load
 
@@ -38,12 +38,22 @@ class ProgressWriter:
         self._runs = runs
 
     async def run_once(self) -> float | None:
-        """One statement for all runs that moved. Raises UnavailableError; then that step of progress is not told."""
+        """One statement for all runs that moved; what was not written comes with the next. Raises UnavailableError."""
         moved = [(run, snapshot) for run in self._runs() if run.started_at and (snapshot := run.progress.take())]
         if not moved:
             return None
+        written: set[UUID] = set()
+        try:
+            written = await self._write(moved)
+        finally:
+            for run, _ in moved:
+                if run.job_id not in written:
+                    run.progress.put_back()
+        return None
+
+    async def _write(self, moved: Sequence[tuple[Advancing, ProgressSnapshot]]) -> set[UUID]:
         async with self._session.use() as connection:
-            await self._sql.advance(
+            rows = self._sql.advance(
                 connection,
                 daemon=self._daemon_id,
                 ids=[run.job_id for run, _ in moved],
@@ -54,4 +64,4 @@ class ProgressWriter:
                 messages=[snapshot.message for _, snapshot in moved],
                 remaining=[run.estimated_completion_seconds() for run, _ in moved],
             )
-        return None
+            return {row["id"] async for row in rows}

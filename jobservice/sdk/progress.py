@@ -67,6 +67,11 @@ class Progress:
             self._dirty = False
             return self._now()
 
+    def put_back(self) -> None:
+        """What was taken could not be stored: the next take finds it again."""
+        with self._lock:
+            self._dirty = True
+
     def snapshot(self) -> ProgressSnapshot:
         """The progress as it stands; changes nothing."""
         with self._lock:
