@@ -81,6 +81,7 @@ WITH locked AS MATERIALIZED (
       progress_total       = CASE WHEN l.becomes <> 'QUEUED' THEN j.progress_total END,
       progress_message     = CASE WHEN l.becomes <> 'QUEUED' THEN j.progress_message END,
       estimated_completion = NULL
+  -- The run: who was claimed anew between this statement's look and its lock comes from `locked` as if it had no daemon, but with a newer run.
   FROM locked l WHERE j.id = l.id AND j.status = l.was AND j.run = l.run
   RETURNING j.id, j.queue, j.status, l.was, j.sequence, j.run, j.attempt, j.priority, j.percent_completed, j.error_type, j.error_message, clock_timestamp() AS at,
             l.daemon_id AS lost_daemon, l.claim_date AS claimed_at, l.start_date AS started_at, l.attempt AS spent
