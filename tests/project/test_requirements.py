@@ -12,6 +12,7 @@ CHECKOUT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
 RUN = PROJECT["project"]["dependencies"]
 DEV = PROJECT["dependency-groups"]["dev"]
+BUILD = PROJECT["build-system"]["requires"]
 
 
 def pinned(name: str) -> dict[str, str]:
@@ -19,7 +20,7 @@ def pinned(name: str) -> dict[str, str]:
     return {canonicalize_name(package): version for package, version in re.findall(r"^(\S+?)==([^\s;]+)", text, re.M)}
 
 
-@pytest.mark.parametrize(("file", "asked"), [("run", RUN), ("dev", RUN + DEV)])
+@pytest.mark.parametrize(("file", "asked"), [("run", RUN), ("dev", RUN + DEV), ("build", BUILD)])
 def test_each_dependency_is_pinned_to_a_version_that_is_asked_for(file: str, asked: list[str]) -> None:
     versions = pinned(file)
 
@@ -31,7 +32,7 @@ def test_each_dependency_is_pinned_to_a_version_that_is_asked_for(file: str, ask
     assert wrong == [], "pin them with ./dev lock"
 
 
-@pytest.mark.parametrize("file", ["run", "dev", "uv"])
+@pytest.mark.parametrize("file", ["run", "dev", "build", "uv"])
 def test_a_pin_has_a_hash_and_no_file_names_a_registry(file: str) -> None:
     text = (CHECKOUT / "requirements" / f"{file}.txt").read_text()
 
