@@ -12,6 +12,7 @@ from pathlib import Path
 from jobservice.servers.account import Account
 from jobservice.servers.child import Child
 from jobservice.servers.ports import answer, free_ports
+from jobservice.servers.rabbitmq_applications import CodePath, code_path
 from jobservice.servers.rabbitmq_installation import RabbitmqInstallation
 
 USER = "jobs"
@@ -51,9 +52,10 @@ class RabbitmqServer:
             self.move()
         [distribution_port] = free_ports(1)
         self._write_configuration()
+        code = code_path(self._installation.plugins, self._home / "applications")
         self.child.start(
-            [self._installation.programs / "erlexec", *_arguments(distribution_port)],
-            env=self._environment(distribution_port),
+            [self._installation.programs / "erlexec", *_arguments(distribution_port), *_last(code)],
+            env=self._environment(distribution_port, code.first),
             directory=self._home,
             account=Account(None, None),
         )
@@ -89,7 +91,7 @@ class RabbitmqServer:
             "log.console.level = info\n"
         )
 
-    def _environment(self, distribution_port: int) -> dict[str, str]:
+    def _environment(self, distribution_port: int, applications: Path) -> dict[str, str]:
         """A clean environment: nothing of the caller's RABBITMQ_* or ERL_* gets in, no file of the system is read."""
         programs, home = self._installation.programs, self._home
         environment = {
@@ -100,7 +102,7 @@ class RabbitmqServer:
             "BINDIR": programs,
             "EMU": "beam",
             "PROGNAME": "erl",
-            "ERL_LIBS": self._installation.plugins,
+            "ERL_LIBS": applications,
             "ERL_MAX_ETS_TABLES": "50000",
             "ERL_MAX_PORTS": "65536",
             "ERL_CRASH_DUMP_SECONDS": "0",
@@ -135,6 +137,10 @@ def _arguments(distribution_port: int) -> list[str]:
         *(word for name, value in kernel.items() for word in ("-kernel", name, value)),
         *("-syslog", "logger", "[]", "-syslog", "syslog_error_logger", "false"),
     ]
+
+
+def _last(code: CodePath) -> list[str]:
+    return ["-pz", *map(str, code.last)] if code.last else []
 
 
 def _write_secret(file: Path, *, mode: int) -> None:
