@@ -69,8 +69,6 @@ class PrivateStack:
             self._prepare()
             self._start(self._servers(), may_move=True)
         except BaseException:
-            if self._rabbitmq is not None and not self._keep:
-                self._rabbitmq.child.kill()  # asked to stop while it boots, it would take its ten seconds
             self.stop()
             raise
         return self
@@ -111,7 +109,12 @@ class PrivateStack:
         ]
 
     def stop(self) -> None:
-        """Stop both servers at once, in order; kill what has not ended after 10 s; remove the directory."""
+        """Stop both servers at once; kill what has not ended after 10 s; remove the directory.
+
+        A broker whose data nobody keeps is killed: its orderly end takes a second, and ten while it boots.
+        """
+        if self._rabbitmq is not None and not self._keep:
+            self._rabbitmq.child.kill()
         _stop(self._servers())
         self._postgres = self._rabbitmq = None
         if self._directory is not None:
