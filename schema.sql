@@ -559,18 +559,20 @@ BEGIN
 
   LOOP
     IF NOT careful THEN
-      -- The nth job of a tenant takes its (live + n)th slot. Only the `free` tenants that are next can win anything. Looked at is a
-      -- window of each tenant's backlog; a winner at the window's edge means that the window was too small for an exact answer.
+      -- The nth job of a tenant comes when live + n - 1 of its slots are in use: counted before it is given, since counted after it a
+      -- light tenant beside a heavy one would never get the only slot. Only the `free` tenants that are next can win anything, unless what
+      -- they have is left out. Looked at is a window of each tenant's backlog; a winner at the window's edge means that the window was
+      -- too small for an exact answer.
       SELECT array_agg(c.id), max(c.nth) INTO chosen, deepest FROM (
         SELECT c.id, c.nth FROM (
           SELECT * FROM unnest(names, lives, weights, rooms, charges) AS t(tenant, live, weight, room, charged)
-          ORDER BY (t.live + 1) / t.weight, t.charged / t.weight, t.tenant LIMIT free) t,
+          ORDER BY t.live / t.weight, t.charged / t.weight, t.tenant LIMIT CASE WHEN skipped_classes = '{}' AND passed = '{}' THEN free END) t,
         LATERAL (
           SELECT j.id, row_number() OVER (ORDER BY j.priority DESC, j.number) AS nth FROM job_info j
           WHERE j.queue = for_queue AND j.tenant = t.tenant AND j.status = 'QUEUED' AND NOT j.blocked
             AND j.id <> ALL (passed) AND j.job_class <> ALL (skipped_classes)
           ORDER BY j.priority DESC, j.number LIMIT least(depth, t.room)) c
-        ORDER BY (t.live + c.nth) / t.weight, t.charged / t.weight, t.tenant, c.nth LIMIT free) c;
+        ORDER BY (t.live + c.nth - 1) / t.weight, t.charged / t.weight, t.tenant, c.nth LIMIT free) c;
       IF deepest >= depth AND depth < free THEN
         depth := least(free, depth * 4);
         CONTINUE;
@@ -585,7 +587,7 @@ BEGIN
             WHERE j.queue = for_queue AND j.tenant = t.tenant AND j.status = 'QUEUED' AND NOT j.blocked
               AND j.id <> ALL (passed) AND j.job_class <> ALL (skipped_classes)
             ORDER BY j.priority DESC, j.number LIMIT least(free, t.room) FOR NO KEY UPDATE SKIP LOCKED) f) c
-        ORDER BY (t.live + c.nth) / t.weight, t.charged / t.weight, t.tenant, c.nth LIMIT free) c;
+        ORDER BY (t.live + c.nth - 1) / t.weight, t.charged / t.weight, t.tenant, c.nth LIMIT free) c;
     END IF;
     EXIT WHEN chosen IS NULL;
 

@@ -86,6 +86,17 @@ async def test_classes_that_the_daemon_does_not_know_stay_queued_and_hold_nobody
     assert {(await row_of(connection, job))["status"] for job in unknown} == {"QUEUED"}
 
 
+async def test_a_tenant_that_has_only_unknown_classes_does_not_stand_before_the_others(
+    connection: asyncpg.Connection, daemon: UUID
+) -> None:
+    await make_job(connection, tenant="acme", job_class="Unknown")
+    known = await make_job(connection, tenant="bolt")
+
+    claimed = await claim(connection, daemon, slots=1, skipped=["Unknown"])
+
+    assert ids(claimed) == {known}
+
+
 @pytest.mark.parametrize("paused", ["queue", "tenant"])
 async def test_a_paused_queue_or_tenant_gives_nothing_until_it_is_resumed(
     connection: asyncpg.Connection, daemon: UUID, paused: str
