@@ -152,6 +152,7 @@ class Daemon:
         await self._hand_back()
         with_events = await _within(self._parts.writer.drained(), LAST_EVENTS_SECONDS)
         with_events = with_events and await _within(self._parts.relay.drained(), LAST_EVENTS_SECONDS)
+        await _within(self._parts.writer.tidied(), LAST_EVENTS_SECONDS)  # or others publish once more what is published
         await _within(self._sign_off(), LAST_EVENTS_SECONDS)
         log.info("daemon.leave", daemon_id=str(self.id), all_published=with_events)
 
@@ -182,6 +183,7 @@ class Daemon:
         await self._parts.heartbeat.stop()
         await self._parts.link.stop()
         self._parts.threads.close()
+        self._parts.workspaces.close()
         for session in (self._parts.claim_session, self._parts.writer_session, self._parts.intake_session):
             await session.close()
 

@@ -112,6 +112,8 @@ class StatusWriter:
         self._confirmed_since = 0.0
         self._empty = asyncio.Event()
         self._empty.set()
+        self._tidy = asyncio.Event()
+        self._tidy.set()
 
     @property
     def waiting(self) -> int:
@@ -145,9 +147,16 @@ class StatusWriter:
             self._confirmed_since = time.monotonic()
             self._wake()
         self._confirmed.append(outbox_id)
+        self._tidy.clear()
 
     async def run_once(self) -> float | None:
         """One flush of what has gathered. Raises UnavailableError; then all is kept for the next."""
+        again = await self._flush()
+        if not self._confirmed:
+            self._tidy.set()
+        return again
+
+    async def _flush(self) -> float | None:
         if not self._pending:
             return await self._delete_confirmed_alone()
         items = self._take()
@@ -174,6 +183,10 @@ class StatusWriter:
     async def drained(self) -> None:
         """Returns when all reports so far are committed."""
         await self._empty.wait()
+
+    async def tidied(self) -> None:
+        """Returns when the outbox rows that were confirmed so far are deleted."""
+        await self._tidy.wait()
 
     def _put(self, item: _Item) -> None:
         self._pending[item.key] = item

@@ -5,6 +5,7 @@ import re
 import shutil
 import stat
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -42,6 +43,11 @@ class Workspaces:
             if of not in live:
                 removed += self._remove(path)
         return removed
+
+    def close(self) -> None:
+        """The daemon leaves: the directory goes, unless there is something left over in it."""
+        with suppress(OSError):
+            self.directory.rmdir()
 
     def _found(self) -> list[tuple[Path, tuple[UUID, int]]]:
         try:

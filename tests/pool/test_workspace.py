@@ -80,3 +80,17 @@ def test_the_sweep_removes_dead_runs_and_nothing_else(workspaces: Workspaces) ->
 
 def test_sweeping_before_the_first_run_finds_nothing(workspaces: Workspaces) -> None:
     assert workspaces.sweep(set()) == 0
+
+
+def test_a_closed_directory_is_gone_unless_something_is_left_in_it(workspaces: Workspaces) -> None:
+    job_id = uuid4()
+    workspaces.make(job_id, 1)
+
+    workspaces.close()
+    kept = workspaces.directory.exists()
+    workspaces.remove(job_id, 1)
+    workspaces.close()
+
+    assert kept
+    assert not workspaces.directory.exists()
+    workspaces.close()
