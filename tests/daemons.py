@@ -147,8 +147,11 @@ class Recorder:
         await until(come, f"{statuses} of {job_id}, got {self.statuses(job_id)}", seconds)
         assert self.statuses(job_id) == list(statuses)
 
-    async def complete(self, books: Books, seconds: float = SECONDS) -> None:
-        """Waits until the events of all jobs have come, and asserts that each job's are complete and in order."""
+    async def complete(self, books: Books, *, ends: int = 1, seconds: float = SECONDS) -> None:
+        """Waits until the events of all jobs have come, and asserts that each job's are complete and in order.
+
+        All jobs must have ended, `ends` times.
+        """
         rows = await books.connection.fetch("SELECT id::text, sequence, status FROM jobservice.job_info")
         wanted = sum(row["sequence"] - 1 for row in rows)
 
@@ -162,7 +165,7 @@ class Recorder:
             assert [event["sequence"] for event in events] == list(range(2, row["sequence"] + 1))
             assert all(b["previous_status"] == a["status"] for a, b in pairwise(events))
             assert events[-1]["status"] == row["status"]
-            assert sum(event["final"] for event in events) == 1
+            assert sum(event["final"] for event in events) == ends
 
 
 # --------------------------------------------------------------------------------------- daemons inside this process

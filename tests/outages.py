@@ -16,6 +16,8 @@ class Outage:
         self._lines: list[_Line] = []
         self._port = 0
         self._away = False
+        self._flowing = asyncio.Event()
+        self._flowing.set()
         self._loses: tuple[str, bytes] | None = None
         self.answer_lost = asyncio.Event()
         """Set when `lose_answer` has come to pass."""
@@ -24,6 +26,11 @@ class Outage:
     def url(self) -> str:
         url = self._target.with_host("127.0.0.1").with_port(self._port)
         return str(url.update_query(sslmode="disable") if url.scheme.startswith("postgres") else url)
+
+    @property
+    def straight_url(self) -> str:
+        """The server's own."""
+        return str(self._target)
 
     async def open(self) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1")
@@ -36,6 +43,13 @@ class Outage:
 
     def back(self) -> None:
         self._away = False
+
+    def freeze(self) -> None:
+        """Nothing comes through any more, and nobody is told."""
+        self._flowing.clear()
+
+    def thaw(self) -> None:
+        self._flowing.set()
 
     def cut(self, application: str = "") -> None:
         """Cuts all connections, or those of the sessions named so; their statements go on in the server."""
@@ -71,6 +85,7 @@ class Outage:
         with contextlib.suppress(ConnectionError):
             while data := await source.read(65536):
                 line.hear(data)
+                await self._flowing.wait()
                 sink.write(data)
                 await sink.drain()
         sink.close()

@@ -2,13 +2,22 @@
 
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
 import pytest
 from daemons import PACKAGES, Books, Daemons, Processes, Recorder
+from outages import Outage
 
 sys.path.insert(0, str(PACKAGES))
+
+
+@pytest.fixture(autouse=True)
+def short_waits_for_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is back is found at once: the waits of daemons in this process are for production."""
+    monkeypatch.setattr("jobservice.loop._LONGEST_DELAY", 0.2)
+    monkeypatch.setattr("jobservice.daemon.RECONNECT_SECONDS", 0.1)
 
 
 @pytest.fixture
@@ -38,3 +47,29 @@ async def processes(database_url: str, amqp_url: str, broker_prefix: str, tmp_pa
     processes = Processes(database_url, amqp_url, broker_prefix, tmp_path)
     yield processes
     await processes.end()
+
+
+@asynccontextmanager
+async def before(daemons: Daemons, server: str) -> AsyncIterator[Outage]:
+    """A proxy between the daemons and one of their servers."""
+    outage = Outage(getattr(daemons, server))
+    await outage.open()
+    setattr(daemons, server, outage.url)
+    try:
+        yield outage
+    finally:
+        outage.back()  # or the daemons could not leave in good order
+        await daemons.end()
+        await outage.close()
+
+
+@pytest.fixture
+async def database(daemons: Daemons) -> AsyncIterator[Outage]:
+    async with before(daemons, "database_url") as outage:
+        yield outage
+
+
+@pytest.fixture
+async def broker(daemons: Daemons) -> AsyncIterator[Outage]:
+    async with before(daemons, "amqp_url") as outage:
+        yield outage

@@ -1,29 +1,17 @@
 """PostgreSQL has committed and the daemon does not know: every event still comes, each in its place, and once."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from daemons import Books, Daemons, Recorder
 from outages import Outage
 
 
-@pytest.fixture
-async def outage(daemons: Daemons) -> AsyncIterator[Outage]:
-    """Between the daemons and PostgreSQL."""
-    outage = Outage(daemons.database_url)
-    await outage.open()
-    daemons.database_url = outage.url
-    yield outage
-    await daemons.end()
-    await outage.close()
-
-
 async def test_a_claim_whose_answer_was_lost_is_handed_back_and_told_before_its_hand_back(
-    daemons: Daemons, outage: Outage, books: Books, recorder: Recorder
+    daemons: Daemons, database: Outage, books: Books, recorder: Recorder
 ) -> None:
     await daemons.start()
-    outage.lose_answer("claim", b"NoOp")
+    database.lose_answer("claim", b"NoOp")
 
     job_id = await books.submit("NoOp")
 
@@ -36,17 +24,17 @@ async def test_a_claim_whose_answer_was_lost_is_handed_back_and_told_before_its_
 
 @pytest.mark.parametrize("status", ["RUNNING", "SUCCEEDED"])
 async def test_a_flush_whose_answer_was_lost_is_told_once_and_before_what_follows(
-    daemons: Daemons, outage: Outage, books: Books, recorder: Recorder, status: str
+    daemons: Daemons, database: Outage, books: Books, recorder: Recorder, status: str
 ) -> None:
     await daemons.start()
-    outage.lose_answer("writer", status.encode())
+    database.lose_answer("writer", status.encode())
     file = daemons.directory / "go"
     job_id = await books.submit("Waits", {"file": file})
 
     await books.is_in(job_id, "RUNNING")
     file.touch()
 
-    await asyncio.wait_for(outage.answer_lost.wait(), 30)
+    await asyncio.wait_for(database.answer_lost.wait(), 30)
     await recorder.has(job_id, "TO_BE_RUN", "RUNNING", "SUCCEEDED")
     assert (await books.job(job_id))["run"] == 1
     await recorder.complete(books)
@@ -54,7 +42,7 @@ async def test_a_flush_whose_answer_was_lost_is_told_once_and_before_what_follow
 
 
 async def test_an_end_that_met_a_locked_row_and_a_lost_answer_is_written_once_the_row_is_free(
-    daemons: Daemons, outage: Outage, books: Books, recorder: Recorder
+    daemons: Daemons, database: Outage, books: Books, recorder: Recorder
 ) -> None:
     await daemons.start()
     file = daemons.directory / "go"
@@ -63,9 +51,9 @@ async def test_an_end_that_met_a_locked_row_and_a_lost_answer_is_written_once_th
 
     async with books.connection.transaction():
         await books.value("SELECT id FROM jobservice.job_info WHERE id = $1 FOR UPDATE", job_id)
-        outage.lose_answer("writer", b"RUNNING")  # of the look at what the flush did not change
+        database.lose_answer("writer", b"RUNNING")  # of the look at what the flush did not change
         file.touch()
-        await asyncio.wait_for(outage.answer_lost.wait(), 30)
+        await asyncio.wait_for(database.answer_lost.wait(), 30)
 
     await books.is_in(job_id, "SUCCEEDED")
     await recorder.has(job_id, "TO_BE_RUN", "RUNNING", "SUCCEEDED")

@@ -1,8 +1,6 @@
 """PostgreSQL or RabbitMQ away, at the start and in the middle: the daemon waits and says so, and nothing is lost."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -12,32 +10,6 @@ from outages import Outage
 
 from jobservice.domain.errors import SchemaError
 from jobservice.servers.ports import free_ports
-
-
-@asynccontextmanager
-async def before(daemons: Daemons, server: str) -> AsyncIterator[Outage]:
-    """A proxy between the daemons and one of their servers."""
-    outage = Outage(getattr(daemons, server))
-    await outage.open()
-    setattr(daemons, server, outage.url)
-    try:
-        yield outage
-    finally:
-        outage.back()  # or the daemons could not leave in good order
-        await daemons.end()
-        await outage.close()
-
-
-@pytest.fixture
-async def database(daemons: Daemons) -> AsyncIterator[Outage]:
-    async with before(daemons, "database_url") as outage:
-        yield outage
-
-
-@pytest.fixture
-async def broker(daemons: Daemons) -> AsyncIterator[Outage]:
-    async with before(daemons, "amqp_url") as outage:
-        yield outage
 
 
 async def asked(port: int, path: str) -> tuple[int, dict[str, Any]]:
