@@ -3,17 +3,22 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
+from typer.testing import CliRunner
+
+from jobservice.cli.main import build
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -39,6 +44,8 @@ class Up:
         assert line, "".join(self.said)
         ready = json.loads(line)
         self.database_url: str = ready["database_url"]
+        self.amqp_url: str = ready["amqp_url"]
+        self.http_url: str = ready["http_urls"][0]
         self.environment |= {"JOBSERVICE_DATABASE_URL": ready["database_url"], "JOBSERVICE_AMQP_URL": ready["amqp_url"]}
 
     def run(self, *command: str, status: int = 0) -> str:
@@ -50,9 +57,17 @@ class Up:
         assert ended.returncode == status, ended.stdout + ended.stderr
         return ended.stdout
 
+    def tell(self, *arguments: str, status: int = 0) -> str:
+        """What the command line prints, called in this process: a process for each costs a second."""
+        environment = {"JOBSERVICE_DATABASE_URL": self.database_url, "JOBSERVICE_AMQP_URL": self.amqp_url}
+        config = ("--config", str(ROOT / "config" / "jobservice.toml"))
+        ended = CliRunner().invoke(build(), [*config, *arguments], env=environment)
+        assert ended.exit_code == status, ended.output
+        return ended.stdout
+
     def jobservice(self, *arguments: str) -> Any:
         """The JSON that a command prints."""
-        return json.loads(self.run("-m", "jobservice", *arguments, "--json"))
+        return json.loads(self.tell(*arguments, "--json"))
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -120,6 +135,43 @@ def test_a_job_of_the_own_package_runs_in_the_daemon_that_names_it(up: Up, tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["old.log.gz"]
 
 
+def test_readyz_answers_with_what_the_page_on_operations_shows(up: Up) -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    (shown,) = [json.loads(body) for body in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
+
+    with urllib.request.urlopen(f"{up.http_url}/readyz", timeout=SECONDS) as answer:
+        told = json.load(answer)
+
+    assert told.keys() == shown.keys()
+
+
+def test_the_tour_of_the_readme_prints_what_it_shows(up: Up) -> None:
+    done = up.tell("submit", "ChecksumTree", "-p", "root=config", "--tenant", "acme", "--priority", "HIGH", "--wait")
+    sleeper = up.tell("submit", "RunCommand", "-p", 'arguments=["sleep", "600"]', "--tenant", "acme", "--owner", "me")
+    waiting = up.tell("submit", "ChecksumTree", "-p", "root=config", "--tenant", "zoo", "--trigger-after", "1h")
+    up.tell("submit", "ChecksumTree", "--tenant", "acme", "--wait", status=1)
+
+    listed = up.tell("list").splitlines()
+    shown = up.tell("show", waiting.strip())
+    stopped = up.tell("stop", sleeper.strip())
+    findings = up.tell("doctor").splitlines()
+
+    columns = ["job_id", "status", "tenant", "queue", "job_class", "priority", "percent_completed", "created_date"]
+    assert listed[0].split("\t") == columns
+    assert [
+        line for line in listed if line.startswith(f"{done.split()[0]}\tSUCCEEDED\tacme\tdefault\tChecksumTree\t100")
+    ]
+    assert "why_not_running\tits trigger date is " in shown
+    assert stopped.split("\t")[0] == sleeper.strip()
+    assert [line.split("\t")[0] for line in findings[1:]] == doctor_in_readme()
+
+
+def doctor_in_readme() -> list[str]:
+    """What doctor looks at, as the README shows it."""
+    table = (ROOT / "README.md").read_text().split("$ jobservice doctor\n")[1].split("\nall is well")[0]
+    return [re.split(r"  +", line)[0] for line in table.splitlines()[1:]]
+
+
 def test_submit_with_database_prints_how_many_files_were_read(up: Up, tree: str) -> None:
     printed = up.run("examples/submit_with_database.py", tree)
 
@@ -145,7 +197,7 @@ def test_submit_in_transaction_leaves_no_job_of_a_refused_order(up: Up, tree: st
 
 def test_submit_bare_amqp_prints_the_answer_and_stop_bare_amqp_the_status(up: Up, tree: str) -> None:
     (job_id,) = json.loads(up.run("examples/submit_bare_amqp.py", tree))["job_ids"]
-    held = up.run("-m", "jobservice", "submit", "ChecksumTree", "-p", f"root={tree}", "--tenant", "acme", "--pending")
+    held = up.tell("submit", "ChecksumTree", "-p", f"root={tree}", "--tenant", "acme", "--pending")
 
     (stopped,) = json.loads(up.run("examples/stop_bare_amqp.py", held.strip()))["results"]
 
@@ -160,7 +212,9 @@ def test_submit_sql_stores_the_invoice_and_its_job_together(up: Up) -> None:
             await connection.execute((EXAMPLES / "submit.sql").read_text())
             return (
                 await connection.fetchval("SELECT count(*) FROM invoices"),
-                await connection.fetchval("SELECT count(*) FROM jobservice.job_info WHERE job_class = 'RunCommand'"),
+                await connection.fetchval(
+                    "SELECT count(*) FROM jobservice.job_info WHERE parameters->'arguments' ? '4711'"
+                ),
             )
         finally:
             await connection.close()
