@@ -9,6 +9,7 @@ import jobservice
 from jobservice.cli import (
     daemon,
     daemons,
+    demo,
     doctor,
     jobs,
     queue,
@@ -57,6 +58,7 @@ def build() -> typer.Typer:
     for noun in (
         daemon,
         up,
+        demo,
         submit,
         jobs,
         stop,
