@@ -9,6 +9,7 @@ maintainer script runs. It never needs root, and does the same thing for root.
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -121,11 +122,15 @@ def _main() -> int:
     def say(line: object) -> None:
         print(line, file=sys.stderr)  # noqa: T201  -- a script of its own, before there is a terminal library
 
+    # A shell that starts this in the background has it ignore Ctrl-C, which then would not end the download.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         fetch(offline=offline_asked() or "--offline" in sys.argv[1:], announce=say)
     except FetchError as error:
         say(error)
         return 8
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
