@@ -47,7 +47,6 @@ ENV PATH=/opt/jobservice/bin:$PATH \
     JOBSERVICE_WORKSPACE__DIRECTORY=/var/lib/jobservice/workspaces
 USER 10001:10001
 WORKDIR /var/lib/jobservice
-VOLUME /var/lib/jobservice/workspaces
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \

@@ -125,7 +125,11 @@ def test_each_variable_of_the_image_is_a_setting_and_means_what_the_image_needs(
     settings = Settings.load(config=CONFIGURATION)
 
     assert (settings.daemon.http_host, settings.daemon.http_port) == ("0.0.0.0", int(final("EXPOSE")[0]))
-    assert [str(settings.workspace.directory)] == final("VOLUME")
+    assert f"jobservice -m 750 /var/lib/jobservice {settings.workspace.directory}" in " ".join(final("RUN"))
+
+
+def test_the_image_names_no_volume_since_each_container_without_one_would_leave_a_nameless_one_behind() -> None:
+    assert final("VOLUME") == []
 
 
 def test_the_health_check_asks_whether_it_lives_and_not_whether_servers_do() -> None:
