@@ -199,7 +199,8 @@ class Daemons:
     running: list[Running] = field(default_factory=list)
 
     def settings(self, **sections: Any) -> Settings:
-        daemon = {"heartbeat": 0.3, "lease": 1.5, "poll": 0.2, "drain_timeout": 5.0} | sections.pop("daemon", {})
+        # A lease that no stall of a busy machine outlasts; who tries a death says a shorter one.
+        daemon = {"heartbeat": 0.3, "lease": 20.0, "poll": 0.2, "drain_timeout": 5.0} | sections.pop("daemon", {})
         pool = {"capacity": 10, "stop_grace": 2.0} | sections.pop("pool", {})
         urls = {"database_url": self.database_url, "amqp_url": self.amqp_url}
         return Settings(
@@ -296,7 +297,7 @@ class Processes:
 
     async def start(self, *arguments: str, wait: bool = True, **settings: object) -> Process:
         """`settings` by the name of their variable: `daemon__poll=0.2`."""
-        given = {"daemon__heartbeat": 0.3, "daemon__lease": 1.5, "daemon__poll": 0.2, "pool__capacity": 10} | settings
+        given = {"daemon__heartbeat": 0.3, "daemon__lease": 20.0, "daemon__poll": 0.2, "pool__capacity": 10} | settings
         kept = {name: value for name, value in os.environ.items() if not name.startswith("JOBSERVICE_")}
         environment = kept | {
             "PYTHONPATH": str(PACKAGES),

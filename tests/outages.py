@@ -19,6 +19,8 @@ class Outage:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._loses: tuple[str, bytes] | None = None
+        self.statements = 0
+        """How many statements went to PostgreSQL."""
         self.answer_lost = asyncio.Event()
         """Set when `lose_answer` has come to pass."""
 
@@ -26,6 +28,11 @@ class Outage:
     def url(self) -> str:
         url = self._target.with_host("127.0.0.1").with_port(self._port)
         return str(url.update_query(sslmode="disable") if url.scheme.startswith("postgres") else url)
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return sum(not line.ended for line in self._lines)
 
     @property
     def straight_url(self) -> str:
@@ -84,10 +91,11 @@ class Outage:
     async def _up(self, line: "_Line", source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
             while data := await source.read(65536):
-                line.hear(data)
+                self.statements += line.hear(data)
                 await self._flowing.wait()
                 sink.write(data)
                 await sink.drain()
+        line.ended = True
         sink.close()
 
     async def _down(self, line: "_Line", source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
@@ -108,13 +116,36 @@ class _Line:
 
     def __init__(self, near: asyncio.StreamWriter, far: asyncio.StreamWriter) -> None:
         self.application = ""
+        self.ended = False
         self._near = near
         self._far = far
+        self._unread = b""
 
-    def hear(self, data: bytes) -> None:
-        if not self.application and b"application_name\x00" in data:
-            self.application = data.split(b"application_name\x00", 1)[1].split(b"\x00", 1)[0].decode()
+    def hear(self, data: bytes) -> int:
+        """How many statements this completes: PostgreSQL's Query and Execute messages."""
+        self._unread += data
+        if not self.application:
+            return self._hear_start()
+        statements = 0
+        while len(self._unread) >= 5:
+            length = 1 + int.from_bytes(self._unread[1:5])
+            if len(self._unread) < length:
+                break
+            statements += self._unread[:1] in (b"Q", b"E")
+            self._unread = self._unread[length:]
+        return statements
 
     def cut(self) -> None:
+        self.ended = True
         self._near.transport.abort()
         self._far.close()
+
+    def _hear_start(self) -> int:
+        # The first message has no type; other servers' clients send none that holds this.
+        if b"application_name\x00" not in self._unread:
+            self._unread = self._unread[:4096]
+            return 0
+        length = int.from_bytes(self._unread[:4])
+        self.application = self._unread.split(b"application_name\x00", 1)[1].split(b"\x00", 1)[0].decode()
+        self._unread = self._unread[length:]
+        return 0

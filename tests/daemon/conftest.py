@@ -3,12 +3,15 @@
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import asyncpg
 import pytest
 from daemons import PACKAGES, Books, Daemons, Processes, Recorder
 from outages import Outage
+
+from jobservice.broker.backoff import Backoff
 
 sys.path.insert(0, str(PACKAGES))
 
@@ -18,6 +21,7 @@ def short_waits_for_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that is back is found at once: the waits of daemons in this process are for production."""
     monkeypatch.setattr("jobservice.loop._LONGEST_DELAY", 0.2)
     monkeypatch.setattr("jobservice.daemon.RECONNECT_SECONDS", 0.1)
+    monkeypatch.setattr("jobservice.broker.connection.Backoff", partial(Backoff, longest=0.2))
 
 
 @pytest.fixture

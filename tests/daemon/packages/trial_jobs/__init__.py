@@ -4,6 +4,7 @@ A job that is to wait for its test looks for a file; so the same classes serve d
 """
 
 import asyncio
+import os
 import sys
 import time
 from pathlib import Path
@@ -110,6 +111,13 @@ class Unmade(AbstractJob):
         raise ValueError("not to be made")
 
     async def run(self) -> None: ...
+
+
+class EndsProcess(AbstractJob):
+    """Ends the whole process, at once."""
+
+    async def run(self) -> None:
+        os._exit(9)
 
 
 class BeyondException(BaseException):
