@@ -116,6 +116,8 @@ class Daemon:
         return False
 
     async def _start(self, http_url: str) -> None:
+        if self._runs_jobs:
+            self._parts.workspace_owner.take()
         self._parts.heartbeat.start()
         await self._parts.link.start()
         for loop in self._parts.loops:
@@ -184,6 +186,7 @@ class Daemon:
         await self._parts.link.stop()
         self._parts.threads.close()
         self._parts.workspaces.close()
+        self._parts.workspace_owner.release()
         for session in (self._parts.claim_session, self._parts.writer_session, self._parts.intake_session):
             await session.close()
 

@@ -29,6 +29,7 @@ from jobservice.pool.executors import AsyncioExecutor, ThreadExecutor
 from jobservice.pool.in_flight import InFlight
 from jobservice.pool.pool import Pool
 from jobservice.pool.workspace import Workspaces
+from jobservice.pool.workspace_owner import SWEEP_INTERVAL, WorkspaceOwner
 from jobservice.scheduler.scheduler import Scheduler
 from jobservice.scheduler.unknown_class import UnknownClassPolicy
 from jobservice.sdk.registry import Registry
@@ -127,6 +128,7 @@ class Parts:
         settings = self._settings
         self.threads = ThreadExecutor(settings.pool.threads)
         self.workspaces = Workspaces(settings.workspace.directory / str(self.id), log)
+        self.workspace_owner = WorkspaceOwner(self.workspaces.directory, log)
         self._claimer = Claimer(daemon_id=self.id, schema=schema, submissions_published=settings.events.submissions)
         unknown_class = UnknownClassPolicy(
             session=self.claim_session,
@@ -162,7 +164,8 @@ class Parts:
         progress_loop = Loop(
             name="progress", run_once=progress.run_once, interval=settings.jobs.completion_update_interval
         )
-        self._loops_of_running = [progress_loop, self.scheduler_loop] if self._runs_jobs else []
+        left_over_loop = Loop(name="workspaces", run_once=self.workspace_owner.run_once, interval=SWEEP_INTERVAL)
+        self._loops_of_running = [progress_loop, left_over_loop, self.scheduler_loop] if self._runs_jobs else []
 
     def _build_upkeep(self, schema: str) -> None:
         settings = self._settings

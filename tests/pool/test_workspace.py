@@ -63,25 +63,6 @@ def test_what_cannot_be_removed_is_logged_and_raises_nothing(
     assert [(line["event"], line["path"]) for line in lines] == [("workspace.left_over", str(path))]
 
 
-def test_the_sweep_removes_dead_runs_and_nothing_else(workspaces: Workspaces) -> None:
-    job_id, other = uuid4(), uuid4()
-    live = workspaces.make(job_id, 2)
-    dead = [workspaces.make(job_id, 1), workspaces.make(other, 2)]
-    foreign = workspaces.directory / "notes.1"
-    foreign.mkdir()
-
-    removed = workspaces.sweep({(job_id, 2)})
-
-    assert removed == 2
-    assert live.exists()
-    assert foreign.exists()
-    assert not any(path.exists() for path in dead)
-
-
-def test_sweeping_before_the_first_run_finds_nothing(workspaces: Workspaces) -> None:
-    assert workspaces.sweep(set()) == 0
-
-
 def test_a_closed_directory_is_gone_unless_something_is_left_in_it(workspaces: Workspaces) -> None:
     job_id = uuid4()
     workspaces.make(job_id, 1)
