@@ -29,7 +29,7 @@ class Workspaces:
         return path
 
     def remove(self, job_id: UUID, run: int) -> None:
-        """Removes the directory with all that is in it. Never raises: what will not go is logged, and goes with the rest."""
+        """Removes the directory with all that is in it. Never raises: what will not go is logged."""
         path = self.path_for(job_id, run)
         if not remove_tree(path):
             self._log.warning("workspace.left_over", path=str(path))
