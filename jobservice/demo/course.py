@@ -50,10 +50,12 @@ class Course:
     async def run(self) -> Record:
         """All of it. Where nothing comes any more it gives up: the checks then tell what is missing."""
         await asyncio.gather(*map(self._jobs.pause_tenant, TENANTS))
+        self._say("all tenants are paused, so that jobs wait and have to be chosen from")
         began = time.monotonic()
         expires = await self._submit_all()
         await asyncio.gather(self._send_foreign(), self._stop_waiting())
         await asyncio.gather(self._jobs.resume_tenant(AURORA), self._jobs.resume_tenant(BOREALIS))
+        self._say(f"{AURORA} and {BOREALIS} are resumed")
         try:
             await asyncio.gather(self._stop_running(), self._resume_after(expires))
             await self._observer.ended(self._record.parts.keys(), SILENCE_SECONDS)
@@ -81,7 +83,7 @@ class Course:
             except InvalidSubmission:  # a busy machine: the date has passed before the job was stored
                 margin *= 2
             else:
-                self._say(f"one for {CYGNUS} that expires in {margin * 1000:.0f} ms, while the tenant is paused")
+                self._say(f"one for {CYGNUS} that expires in {margin * 1000:.0f} ms, which stays paused until then")
                 return read_at + margin
 
     async def _send_foreign(self) -> None:

@@ -17,9 +17,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 
 from jobservice.broker.messages import JobEvent
+from jobservice.demo.folding import folded
 from jobservice.domain.states import JobStatus
 
 _LAST_EVENTS = 10
+_STEP_INDENT = 9
+_EVENT_INDENT = 22
 _STYLES = {
     JobStatus.TO_BE_RUN: "blue",
     JobStatus.RUNNING: "bright_blue",
@@ -127,15 +130,14 @@ class Bars(Silence):
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self._print(Text(f"{self._clock.read()}  {text}"))
+        self._print(f"{self._clock.read()}  {text}", _STEP_INDENT)
 
     def event(self, event: JobEvent) -> None:
         """Moves the bar, and joins the last events."""
-        line = Text(f"{self._clock.read()}    ", no_wrap=True, overflow="ellipsis")
-        line.append(_words(event), style=_STYLES.get(event.status, ""))
-        self._last.append(line)
+        words, style = f"{self._clock.read()}    {_words(event)}".rstrip(), _STYLES.get(event.status, "")
+        self._last.append(Text(words, style, no_wrap=True, overflow="ellipsis"))
         if event.status in (JobStatus.FAILED, JobStatus.ABORTED):
-            self._print(line)
+            self._print(words, _EVENT_INDENT, style)
         self._count(event)
 
     def _count(self, event: JobEvent) -> None:
@@ -147,8 +149,9 @@ class Bars(Silence):
         now = f"{running} running" if running > 0 else ""
         self._progress.update(self._tasks[event.tenant], advance=int(event.final), now=now)
 
-    def _print(self, line: Text) -> None:
-        self._live.console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
+    def _print(self, line: str, indent: int, style: str = "") -> None:
+        console = self._live.console
+        console.print(Text(folded(line, console.width, indent), style))
 
     def _picture(self) -> RenderableType:
         return Group(self._progress, *self._last) if self._tasks else Text("")

@@ -7,31 +7,39 @@ from rich.console import Console
 from rich.text import Text
 
 from jobservice.demo.checks import Check
+from jobservice.demo.folding import folded
 from jobservice.demo.summary import Summary, TenantFigures
 
 _HEAD = ("tenant", "jobs", "succeeded", "failed", "aborted", "wait p50", "wait max", "files", "MB")
+_LAYOUTS: Sequence[tuple[int, frozenset[str]]] = (
+    (3, frozenset()),
+    (2, frozenset()),
+    (2, frozenset({"MB"})),
+    (2, frozenset({"MB", "wait p50"})),
+)
+"""Blanks between columns, and the columns left out: the first layout that fits the terminal is taken, else the last."""
 
 
 def print_report(summary: Summary) -> None:
     """Everything but the last line, which knows the time it took to stop, too."""
-    rows = [_cells(figures) for figures in (*summary.tenants, summary.total)]
-    widths = [max(map(len, column)) for column in zip(_HEAD, *rows, strict=True)]
-    _write("")
-    _write(_line(_HEAD, widths), "bold")
+    paper = _Paper()
+    paper.write("")
+    head, *rows = _table([_HEAD, *(_cells(figures) for figures in (*summary.tenants, summary.total))], paper.width)
+    paper.write(head, "bold")
     for row in rows[:-1]:
-        _write(_line(row, widths))
-    _write(_line(rows[-1], widths), "dim")
-    _write("")
+        paper.write(row)
+    paper.write(rows[-1], "dim")
+    paper.write("")
     for check in summary.checks:
-        _write(_told(check), None if check.holds else "bold red", mark=True)
-    _write("")
+        paper.write(_told(check), None if check.holds else "bold red", mark=True)
+    paper.write("")
 
 
 def print_last_line(summary: Summary, seconds: float) -> None:
     """What it comes to."""
     holding = sum(check.holds for check in summary.checks)
     total = summary.total
-    _write(
+    _Paper().write(
         f"{holding} of {len(summary.checks)} checks hold: {total.jobs} jobs, {summary.events} events, "
         f"{total.files:,} files ({total.bytes / 1e6:.0f} MB) in {summary.work_seconds:.1f} s; "
         f"with servers and all {seconds:.1f} s",
@@ -57,10 +65,22 @@ def _milliseconds(seconds: float | None) -> str:
     return "-" if seconds is None else f"{seconds * 1000:.0f} ms"
 
 
-def _line(cells: Iterable[str], widths: Sequence[int]) -> str:
+def _table(rows: Sequence[Sequence[str]], width: int | None) -> list[str]:
+    """One line for each row; all columns where no width is given."""
+    lines: list[str] = []
+    for gap, left_out in _LAYOUTS:
+        kept = [place for place, name in enumerate(_HEAD) if name not in left_out]
+        widths = [max(len(row[place]) for row in rows) for place in kept]
+        lines = [_line([row[place] for place in kept], widths, gap) for row in rows]
+        if width is None or len(lines[0]) <= width:
+            break
+    return lines
+
+
+def _line(cells: Iterable[str], widths: Sequence[int], gap: int) -> str:
     padded = [cell.rjust(width) for cell, width in zip(cells, widths, strict=True)]
     padded[0] = padded[0].strip().ljust(widths[0])
-    return "   ".join(padded)
+    return (" " * gap).join(padded)
 
 
 def _told(check: Check) -> str:
@@ -72,25 +92,34 @@ def _against(check: Check) -> str:
     return f": {check.detail}" if check.detail else ""
 
 
-def _write(line: str, style: str | None = None, *, mark: bool = False) -> None:
-    encoding = sys.stdout.encoding or "utf-8"
-    if not _can_say("✓✗→", encoding):
-        for special, plain in (("✓", "ok"), ("✗", "NO"), ("→", "->")):
-            line = line.replace(special, plain)
-        line = line.encode(encoding, "backslashreplace").decode(encoding)
-    if not sys.stdout.isatty():
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
-        return
-    text = Text(line, style=style or "")
-    if mark and style is None:
-        text.stylize("green", 0, 1)
-    Console(highlight=False).print(text, soft_wrap=True)
+class _Paper:
+    """Standard output: a terminal with colours and a width, or anything else, plain, each line as long as it is."""
 
+    def __init__(self) -> None:
+        self._console = Console(highlight=False) if sys.stdout.isatty() else None
+        self._encoding = sys.stdout.encoding or "utf-8"
 
-def _can_say(text: str, encoding: str) -> bool:
-    try:
-        text.encode(encoding)
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
+    @property
+    def width(self) -> int | None:
+        return self._console.width if self._console else None
+
+    def write(self, line: str, style: str | None = None, *, mark: bool = False) -> None:
+        """One line; with `mark` its first character is green where nothing else is styled."""
+        line = self._sayable(line)
+        if self._console is None:
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+            return
+        text = Text(folded(line, self._console.width, 2), style=style or "")
+        if mark and style is None:
+            text.stylize("green", 0, 1)
+        self._console.print(text)
+
+    def _sayable(self, line: str) -> str:
+        """In ASCII words where the terminal's encoding has no such signs."""
+        try:
+            "✓✗→".encode(self._encoding)
+        except (UnicodeEncodeError, LookupError):
+            for special, plain in (("✓", "ok"), ("✗", "NO"), ("→", "->")):
+                line = line.replace(special, plain)
+        return line.encode(self._encoding, "backslashreplace").decode(self._encoding)

@@ -37,7 +37,7 @@ def run_demo(
     with Interruption() as interruption:
         with own_place() as place, DaemonProcess(place) as daemon, ThreadPoolExecutor(1) as aside, ExitStack() as held:
             plan = aside.submit(plan_over_own_library)
-            announce("three tenants, one daemon, real files; a moment, its servers are started")
+            announce("three tenants, one daemon, real files: starting the servers")
             with interruption.allowed():
                 running = held.enter_context(servers(database_url=database_url, amqp_url=amqp_url, announce=announce))
             installation = Installation(
