@@ -24,7 +24,7 @@ from jobservice.domain.states import JobStatus
 from jobservice.settings_sources import OTHER_VARIABLES, TEST_PREFIX, setting_names, variable_name
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = typer.main.get_command(build())
 STOP_WORDS = {"|", "&&", "||", ";", ">", "<", "&", "(", ")"}
