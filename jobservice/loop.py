@@ -29,7 +29,7 @@ class Loop:
         self._run_once = run_once
         self._interval = interval
         self._woken = asyncio.Event()
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -37,12 +37,12 @@ class Loop:
         self._task = asyncio.create_task(self._run(), name=f"loop {self.name}")
 
     def wake(self) -> None:
-        """Ends the wait: the next round comes now, or right after the one that runs."""
+        """Ends the wait: the next round comes now, or right after the one that runs; a back-off goes on."""
         self._woken.set()
 
     async def stop(self, *, within: float = 5.0) -> None:
         """Lets the round that runs end; cancels it after `within` seconds."""
-        self._stopping = True
+        self._stopping.set()
         self._woken.set()
         if self._task is not None:
             done, _ = await asyncio.wait({self._task}, timeout=within)
@@ -52,10 +52,10 @@ class Loop:
                 await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
-        while not self._stopping:
+        while not self._stopping.is_set():
             self._woken.clear()
             delay = await self._round()
-            if delay > 0 and not self._stopping and not (self._woken.is_set() and not self.failures):
+            if delay > 0:
                 await self._wait(delay)
 
     async def _round(self) -> float:
@@ -77,10 +77,10 @@ class Loop:
         return float(min(_LONGEST_DELAY, _FIRST_DELAY * 2.0 ** min(self.failures - 1, 20)))
 
     async def _wait(self, delay: float) -> None:
-        if self.failures:
-            self._woken.clear()  # waking does not shorten a back-off: no busy loop while a server is away
+        # Waking does not shorten a back-off: no busy loop while a server is away.
+        ends_it = self._stopping if self.failures else self._woken
         try:
             async with asyncio.timeout(delay):
-                await self._woken.wait()
+                await ends_it.wait()
         except TimeoutError:
             return

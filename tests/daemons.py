@@ -24,18 +24,20 @@ from jobservice.sdk.registry import Registry
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ROOT / "tests" / "daemon" / "packages"
-SECONDS = 30.0
+SECONDS = 60.0
 """How long anything here is waited for at most."""
 
 Claim = Callable[[], Awaitable[Any]]
 
 
-async def until(claim: Claim, what: str, seconds: float = SECONDS) -> Any:
+async def until(claim: Claim, what: str | Callable[[], str], seconds: float = SECONDS) -> Any:
     """Polls until the claim holds; its value. Fails after `seconds`, saying what it waited for."""
     deadline = time.monotonic() + seconds
+    pause = 0.01
     while not (value := await claim()):
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        await asyncio.sleep(0.01)
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what if isinstance(what, str) else what()}"
+        await asyncio.sleep(pause)
+        pause = min(0.1, pause * 1.1)  # long waits are for what has work to do
     return value
 
 
@@ -80,7 +82,8 @@ class Books:
 
         async def none() -> bool:
             return not await self.value(
-                "SELECT count(*) FROM jobservice.job_info WHERE status IN ('PENDING', 'QUEUED', 'TO_BE_RUN', 'RUNNING')"
+                """SELECT EXISTS (SELECT FROM jobservice.job_info
+                                  WHERE status IN ('PENDING', 'QUEUED', 'TO_BE_RUN', 'RUNNING'))"""
             )
 
         await until(none, "all jobs ended", seconds)
@@ -102,6 +105,8 @@ class Recorder:
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
+        """What came first of each event, in that order: what came again is dropped."""
+        self._seen: set[str] = set()
         self.connection: aiormq.abc.AbstractConnection | None = None
 
     async def open(self, url: str, prefix: str) -> None:
@@ -120,19 +125,18 @@ class Recorder:
 
     async def _keep(self, message: Any) -> None:
         event = json.loads(message.body)
-        self.events.append(event["data"] | {"id": event["id"], "key": message.delivery.routing_key})
+        if event["id"] not in self._seen:
+            self._seen.add(event["id"])
+            self.events.append(event["data"] | {"key": message.delivery.routing_key})
 
     def of(self, job_id: UUID) -> list[dict[str, Any]]:
-        """A job's events as they came first: what came again is dropped."""
+        """A job's events."""
         return self.by_job().get(str(job_id), [])
 
     def by_job(self) -> dict[str, list[dict[str, Any]]]:
-        seen: set[str] = set()
         jobs: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         for event in self.events:
-            if event["id"] not in seen:
-                seen.add(event["id"])
-                jobs[event["job_id"]].append(event)
+            jobs[event["job_id"]].append(event)
         return jobs
 
     def statuses(self, job_id: UUID) -> list[str]:
@@ -144,7 +148,7 @@ class Recorder:
         async def come() -> bool:
             return len(self.of(job_id)) >= len(statuses)
 
-        await until(come, f"{statuses} of {job_id}, got {self.statuses(job_id)}", seconds)
+        await until(come, lambda: f"{statuses} of {job_id}, got {self.statuses(job_id)}", seconds)
         assert self.statuses(job_id) == list(statuses)
 
     async def complete(self, books: Books, *, ends: int = 1, seconds: float = SECONDS) -> None:
@@ -156,7 +160,7 @@ class Recorder:
         wanted = sum(row["sequence"] - 1 for row in rows)
 
         async def come() -> bool:
-            return len({event["id"] for event in self.events}) >= wanted
+            return len(self.events) >= wanted
 
         await until(come, f"{wanted} events", seconds)
         jobs = self.by_job()
@@ -320,7 +324,7 @@ class Processes:
             )  # fmt: skip
         self.running.append(process)
         if wait:
-            await until(lambda: self._started(process), f"daemon started; it said {log.read_text()[-2000:]}")
+            await until(lambda: self._started(process), lambda: f"daemon started; it said {log.read_text()[-2000:]}")
         return process
 
     async def _started(self, process: Process) -> bool:
