@@ -67,6 +67,7 @@ CREATE TABLE IF NOT EXISTS daemon (
   job_classes text[] NOT NULL,
   capacity    integer NOT NULL,
   running     integer NOT NULL DEFAULT 0,
+  stuck       integer NOT NULL DEFAULT 0,                        -- runs that were given up and go on: their slots are given to others
   counter     bigint NOT NULL DEFAULT 0,
   idle        boolean NOT NULL DEFAULT false,                    -- submitters notify only when a daemon is idle
   draining    boolean NOT NULL DEFAULT false,
@@ -87,7 +88,7 @@ CREATE TABLE IF NOT EXISTS job_info (
   priority             integer NOT NULL DEFAULT 0,
   run                  integer NOT NULL DEFAULT 0,               -- with daemon_id the fence; only grows
   attempt              integer NOT NULL DEFAULT 0,               -- runs that count against max_attempts
-  max_attempts         integer NOT NULL DEFAULT 1,
+  max_attempts         integer,                                  -- NULL: as the job class says
   lost_runs            integer NOT NULL DEFAULT 0,
   sequence             integer NOT NULL DEFAULT 1,               -- counts the status changes
   daemon_id            uuid,
@@ -150,7 +151,7 @@ CREATE INDEX IF NOT EXISTS job_info_blocked   ON job_info (tenant, concurrency_k
 CREATE INDEX IF NOT EXISTS job_info_retention ON job_info (status, stop_date) WHERE status IN ('SUCCEEDED', 'FAILED', 'ABORTED');
 CREATE INDEX IF NOT EXISTS job_info_list      ON job_info (tenant, id);   -- the one full index: lists; without a tenant the key serves
 
--- Runs that did not end their job: handed back, lost, or followed by a restart. The last run is the row in job_info.
+-- Runs that did not end their job: retried, handed back, lost, or followed by a restart. The last run is the row in job_info.
 CREATE TABLE IF NOT EXISTS job_run (
   job_id        uuid NOT NULL,
   run           integer NOT NULL,
@@ -159,7 +160,7 @@ CREATE TABLE IF NOT EXISTS job_run (
   claim_date    timestamptz,
   start_date    timestamptz,
   end_date      timestamptz NOT NULL,
-  ending        text NOT NULL,                                   -- handed_back, lost, or the status it had ended with
+  ending        text NOT NULL,                                   -- retried, handed_back, lost, or the status it had ended with
   error_type    text,
   error_message text,
   PRIMARY KEY (job_id, run)
@@ -373,7 +374,7 @@ BEGIN
                           concurrency_key, correlation_id, traceparent, timeout, expiration_date, trigger_after_date, created_date, queued_date)
     SELECT ids[e.n], coalesce(e.job ->> 'tenant', 'default'), coalesce(e.job ->> 'queue', 'default'), e.job ->> 'job_class',
            CASE WHEN h.held IS NULL THEN 'QUEUED' ELSE 'PENDING' END, h.held,
-           coalesce(priority_number(e.job ->> 'priority'), 0), coalesce((e.job ->> 'max_attempts')::numeric::integer, 1), coalesce((e.job ->> 'locked')::boolean, false),
+           coalesce(priority_number(e.job ->> 'priority'), 0), (e.job ->> 'max_attempts')::numeric::integer, coalesce((e.job ->> 'locked')::boolean, false),
            e.job ->> 'owner', e.job ->> 'description', coalesce(nullif(e.job -> 'parameters', 'null'), '{}'), coalesce(nullif(e.job -> 'user_metadata', 'null'), '{}'),
            e.job ->> 'concurrency_key', e.job ->> 'correlation_id', e.job ->> 'traceparent', (e.job ->> 'timeout')::double precision,
            zoned_date(e.job ->> 'expiration_date'), d.trigger_date, now_is, CASE WHEN h.held IS NULL THEN now_is END

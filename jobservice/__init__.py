@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from jobservice.domain.errors import JobParameterInvalid as JobParameterInvalid
     from jobservice.domain.errors import JobParameterMissing as JobParameterMissing
     from jobservice.domain.errors import JobServiceError as JobServiceError
+    from jobservice.domain.errors import JobTimeout as JobTimeout
+    from jobservice.domain.errors import Retry as Retry
+    from jobservice.domain.retry import ExponentialBackoff as ExponentialBackoff
+    from jobservice.domain.retry import FixedBackoff as FixedBackoff
     from jobservice.domain.states import JobStatus as JobStatus
     from jobservice.sdk.abstract_job import AbstractJob as AbstractJob
     from jobservice.sdk.job_info import JobInfo as JobInfo
@@ -22,12 +26,18 @@ _HOMES = {
     "JobInfoService": "jobservice.client.service",
     "JobStatus": "jobservice.domain.states",
     "JobServiceError": "jobservice.domain.errors",
+    "ExponentialBackoff": "jobservice.domain.retry",
+    "FixedBackoff": "jobservice.domain.retry",
     "JobAborted": "jobservice.domain.errors",
+    "JobTimeout": "jobservice.domain.errors",
+    "Retry": "jobservice.domain.errors",
     "JobParameterMissing": "jobservice.domain.errors",
     "JobParameterInvalid": "jobservice.domain.errors",
 }
 __all__ = [
     "AbstractJob",
+    "ExponentialBackoff",
+    "FixedBackoff",
     "JobAborted",
     "JobInfo",
     "JobInfoService",
@@ -35,6 +45,8 @@ __all__ = [
     "JobParameterMissing",
     "JobServiceError",
     "JobStatus",
+    "JobTimeout",
+    "Retry",
 ]
 __version__ = "0.1.0"
 

@@ -247,6 +247,7 @@ class Daemon:
             "broker_blocked": self._parts.link.blocked,
             "draining": self._draining.is_set(),
             "running": self._parts.pool.running,
+            "stuck": self._parts.pool.stuck,
             "capacity": self._parts.pool.capacity,
             "uncommitted": self._parts.writer.waiting,
             "claim_age_seconds": None if claimed_at is None else round(now - claimed_at, 3),

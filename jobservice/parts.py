@@ -110,6 +110,7 @@ class Parts:
             publish=lambda committed: self.relay.offer(committed),
             listener=self.in_flight,
             wake=lambda: self._writer_loop.wake(),
+            due_soon=lambda: self.due_loop.wake(),
         )
         self._writer_loop = Loop(name="writer", run_once=self.writer.run_once, interval=FLUSH_INTERVAL)
         self.relay = Relay(
@@ -145,6 +146,7 @@ class Parts:
             reports=self.writer,
             unknown_class=unknown_class,
             slot_freed=lambda: self.scheduler_loop.wake(),
+            stop_grace=settings.pool.stop_grace,
             log=log,
         )
         self.scheduler = Scheduler(
@@ -176,6 +178,7 @@ class Parts:
             interval=settings.daemon.heartbeat,
             stuck_after=settings.daemon.stuck_after,
             running=lambda: self.pool.running,
+            stuck=lambda: self.pool.stuck,
             draining=self._ears.is_draining,
             lost=self._ears.lost,
         )

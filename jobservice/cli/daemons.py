@@ -8,7 +8,7 @@ from jobservice.cli.call import Call, command
 from jobservice.cli.connecting import jobs_of
 from jobservice.cli.output import fields_of
 
-_COLUMNS = ("id", "state", "host", "pid", "queues", "running", "capacity", "silent_for", "version", "http_url")
+_COLUMNS = ("id", "state", "host", "pid", "queues", "running", "stuck", "capacity", "silent_for", "version", "http_url")
 
 
 def register(app: typer.Typer) -> None:

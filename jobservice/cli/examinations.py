@@ -118,6 +118,11 @@ async def _daemons(connection: asyncpg.Connection, overview: Overview) -> Findin
     if not found:
         return Finding("daemons", None, "none is alive", "start one: jobservice daemon")
     running = f"{sum(daemon.running for daemon in found)} of {sum(daemon.capacity for daemon in found)} slots in use"
+    stuck = [daemon for daemon in found if daemon.stuck]
+    if stuck:
+        where = ", ".join(f"{daemon.stuck} in {daemon.id} on {daemon.host}" for daemon in stuck)
+        advice = "mend job classes that ignore a stop or a timeout; a restart of the daemon ends such runs"
+        return Finding("daemons", False, f"{len(found)} alive, {running}; runs that do not end: {where}", advice)
     return Finding("daemons", True, f"{len(found)} alive, {running}")
 
 

@@ -13,7 +13,8 @@ class ClaimedJob:
     card: JobCard
     run: int
     attempt: int
-    max_attempts: int
+    max_attempts: int | None
+    """None: as the job class says."""
     sequence: int
     priority: int
     parameters: str

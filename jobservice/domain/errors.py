@@ -13,10 +13,13 @@ JobServiceError
 ├── JobError               raised inside a run
 │   ├── JobParameterMissing
 │   ├── JobParameterInvalid
-│   └── JobAborted         the job aborts itself, or found that it was stopped
+│   ├── JobAborted         the job aborts itself, or found that it was stopped
+│   ├── JobTimeout         the run took longer than its timeout
+│   └── Retry              raised by a job that wants to be run again later
 └── ServerStartError       a private server did not start
 """
 
+from datetime import timedelta
 from typing import Literal
 
 ErrorCode = Literal[
@@ -128,6 +131,27 @@ class JobAborted(JobError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class JobTimeout(JobError, TimeoutError):
+    """The run took longer than its timeout. A TimeoutError, so that `retry_on` may name either."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the run took longer than its timeout of {seconds:g} s")
+        self.seconds = seconds
+
+
+class Retry(JobError):
+    """Raised by a job: run me again, after so many seconds, as long as attempts are left; else the job is FAILED.
+
+    `raise Retry(after=30) from error` keeps the error as the reason; without `after` the class's back-off decides.
+    """
+
+    def __init__(
+        self, reason: str = "the job asked to be run again", *, after: float | timedelta | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.after = after.total_seconds() if isinstance(after, timedelta) else after
 
 
 class ServerStartError(JobServiceError):

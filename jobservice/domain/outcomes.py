@@ -24,6 +24,14 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Retried:
+    """The run failed, and another one follows `delay` seconds later."""
+
+    failed: Failed
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
 class Aborted:
     """The job was stopped, or stopped itself."""
 
@@ -37,4 +45,4 @@ class HandedBack:
     reason: str
 
 
-Outcome = Succeeded | Failed | Aborted | HandedBack
+Outcome = Succeeded | Failed | Retried | Aborted | HandedBack

@@ -33,6 +33,7 @@ class Heartbeat:
         interval: float,
         stuck_after: float,
         running: Callable[[], int],
+        stuck: Callable[[], int],
         draining: Callable[[], bool],
         lost: Callable[[], None],
     ) -> None:
@@ -42,6 +43,7 @@ class Heartbeat:
         self._interval = interval
         self._stuck_after = stuck_after
         self._running = running
+        self._stuck = stuck
         self._draining = draining
         self._lost = lost
         self._stop = threading.Event()
@@ -93,7 +95,11 @@ class Heartbeat:
         try:
             async with asyncio.timeout(self._interval * 3), session.use() as connection:
                 alive = await self._daemons.beat(
-                    connection, self._daemon_id, running=self._running(), draining=self._draining()
+                    connection,
+                    self._daemon_id,
+                    running=self._running(),
+                    stuck=self._stuck(),
+                    draining=self._draining(),
                 )
         except (JobServiceError, TimeoutError) as error:
             log.warning("heartbeat.miss", daemon_id=str(self._daemon_id), reason=str(error) or "no answer")

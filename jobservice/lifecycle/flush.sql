@@ -1,57 +1,62 @@
--- name: flush(daemon, ids, runs, begun, outcomes, reasons, results, result_classes, error_types, error_messages, stack_traces, confirmed)
+-- name: flush(daemon, ids, runs, begun, outcomes, reasons, results, result_classes, error_types, error_messages, stack_traces, delays, confirmed)
 -- Writes the starts and ends of many runs at once, and deletes the outbox rows that the broker has confirmed meanwhile.
 -- An item is one run: `begun` is the seconds since its start where this daemon has not yet seen the start committed, `outcome` is
--- SUCCEEDED, FAILED, ABORTED, HANDED_BACK, or NULL for a start alone. Returned are the runs that were changed: what is missing is
+-- SUCCEEDED, FAILED, RETRIED (again after `delay` seconds), ABORTED, HANDED_BACK, or NULL for a start alone. Returned are the runs that were changed: what is missing is
 -- stale, was written before by a flush whose answer was lost, or is held by somebody just now.
 WITH item AS (
   SELECT * FROM unnest(:ids::uuid[], :runs::integer[], :begun::double precision[], :outcomes::text[], :reasons::text[], :results::text[],
-                       :result_classes::text[], :error_types::text[], :error_messages::text[], :stack_traces::text[])
-    AS t (id, run, begun, outcome, reason, result, result_class, error_type, error_message, stack_trace)
+                       :result_classes::text[], :error_types::text[], :error_messages::text[], :stack_traces::text[], :delays::double precision[])
+    AS t (id, run, begun, outcome, reason, result, result_class, error_type, error_message, stack_trace, delay)
 ), locked AS MATERIALIZED (     -- before any update, ascending, and without waiting: a row that a client holds must not hold up all others
   SELECT j.id, j.status AS was, j.run, j.daemon_id, j.claim_date, j.start_date, j.stop_requested_at
   FROM jobservice.job_info j WHERE j.id = ANY (:ids::uuid[]) ORDER BY j.id FOR NO KEY UPDATE SKIP LOCKED
 ), target AS MATERIALIZED (     -- the fence, and what each run becomes; the date is taken after the wait for the lock
-  SELECT i.*, l.was, l.claim_date, l.start_date, l.stop_requested_at, clock_timestamp() AS at,
+  SELECT i.*, l.was, l.claim_date, l.stop_requested_at, c.at,
+         CASE WHEN l.was = 'TO_BE_RUN' AND i.begun IS NOT NULL THEN greatest(l.claim_date, c.at - make_interval(secs => i.begun)) ELSE l.start_date END AS started,
          l.was = 'TO_BE_RUN' AND i.begun IS NOT NULL AS starts, i.outcome IS NOT NULL AS ends,
          CASE WHEN i.outcome IS NULL THEN 'RUNNING'
-              WHEN i.outcome <> 'HANDED_BACK' THEN i.outcome
+              WHEN i.outcome NOT IN ('RETRIED', 'HANDED_BACK') THEN i.outcome
               WHEN l.stop_requested_at IS NOT NULL THEN 'ABORTED'
+              WHEN i.delay > 0 THEN 'PENDING'
               ELSE 'QUEUED' END AS becomes
-  FROM item i JOIN locked l ON l.id = i.id
+  FROM item i JOIN locked l ON l.id = i.id, LATERAL (SELECT clock_timestamp() AS at) c
   WHERE l.run = i.run AND l.daemon_id = :daemon::uuid
     AND (l.was = 'TO_BE_RUN' AND (i.begun IS NOT NULL OR i.outcome IN ('FAILED', 'ABORTED', 'HANDED_BACK')) OR l.was = 'RUNNING' AND i.outcome IS NOT NULL)
 ), changed AS (
   UPDATE jobservice.job_info j
   SET status               = t.becomes,
       sequence             = j.sequence + t.starts::integer + t.ends::integer,
-      daemon_id            = CASE WHEN t.becomes <> 'QUEUED' THEN j.daemon_id END,
-      attempt              = j.attempt - (t.becomes = 'QUEUED')::integer,
+      daemon_id            = CASE WHEN t.becomes NOT IN ('QUEUED', 'PENDING') THEN j.daemon_id END,
+      attempt              = j.attempt - (t.becomes = 'QUEUED' AND t.outcome = 'HANDED_BACK')::integer,
+      held                 = CASE WHEN t.becomes = 'PENDING' THEN 'backoff' END,
+      trigger_after_date   = CASE WHEN t.becomes = 'PENDING' THEN t.at + make_interval(secs => t.delay) ELSE j.trigger_after_date END,
       queued_date          = CASE WHEN t.becomes = 'QUEUED' THEN t.at ELSE j.queued_date END,
-      claim_date           = CASE WHEN t.becomes <> 'QUEUED' THEN j.claim_date END,
-      start_date           = CASE WHEN t.becomes = 'QUEUED' THEN NULL WHEN t.starts THEN greatest(j.claim_date, t.at - make_interval(secs => t.begun)) ELSE j.start_date END,
+      claim_date           = CASE WHEN t.becomes NOT IN ('QUEUED', 'PENDING') THEN j.claim_date END,
+      start_date           = CASE WHEN t.becomes NOT IN ('QUEUED', 'PENDING') THEN t.started END,
       stop_date            = CASE WHEN t.becomes IN ('SUCCEEDED', 'FAILED', 'ABORTED') THEN t.at END,
       stop_reason          = CASE WHEN t.becomes = 'ABORTED' THEN coalesce(j.stop_reason, t.reason) ELSE j.stop_reason END,
-      percent_completed    = CASE t.becomes WHEN 'SUCCEEDED' THEN 100 WHEN 'QUEUED' THEN 0 ELSE j.percent_completed END,
-      progress_done        = CASE WHEN t.becomes <> 'QUEUED' THEN j.progress_done END,
-      progress_total       = CASE WHEN t.becomes <> 'QUEUED' THEN j.progress_total END,
-      progress_message     = CASE WHEN t.becomes <> 'QUEUED' THEN j.progress_message END,
+      percent_completed    = CASE WHEN t.becomes = 'SUCCEEDED' THEN 100 WHEN t.becomes IN ('QUEUED', 'PENDING') THEN 0 ELSE j.percent_completed END,
+      progress_done        = CASE WHEN t.becomes NOT IN ('QUEUED', 'PENDING') THEN j.progress_done END,
+      progress_total       = CASE WHEN t.becomes NOT IN ('QUEUED', 'PENDING') THEN j.progress_total END,
+      progress_message     = CASE WHEN t.becomes NOT IN ('QUEUED', 'PENDING') THEN j.progress_message END,
       estimated_completion = NULL,
       result               = t.result::jsonb,
       result_class         = t.result_class,
-      error_type           = t.error_type,
-      error_message        = t.error_message,
-      stack_trace          = t.stack_trace
+      error_type           = CASE WHEN t.becomes = 'FAILED' THEN t.error_type END,
+      error_message        = CASE WHEN t.becomes = 'FAILED' THEN t.error_message END,
+      stack_trace          = CASE WHEN t.becomes = 'FAILED' THEN t.stack_trace END
   FROM target t
   WHERE j.id = t.id AND j.id = ANY (:ids::uuid[]) AND j.run = t.run AND j.daemon_id = :daemon::uuid AND j.status = t.was
-  RETURNING j.id, j.run, j.status, j.sequence, j.attempt, j.priority, j.percent_completed, j.start_date, t.at, t.starts, t.ends, t.was,
-            t.stop_requested_at IS NOT NULL AS stop_requested, t.error_type, t.error_message, t.claim_date AS claimed_at, t.start_date AS started_at
+  RETURNING j.id, j.run, j.status, j.sequence, j.attempt, j.priority, j.percent_completed, t.started AS start_date, t.at, t.starts, t.ends, t.was,
+            t.stop_requested_at IS NOT NULL AS stop_requested, t.outcome, t.error_type, t.error_message, t.claim_date AS claimed_at
 ), fact AS (
   SELECT c.id, c.sequence - c.ends::integer AS sequence, c.run, c.attempt, 'RUNNING' AS status, 'TO_BE_RUN' AS previous, c.start_date AS time, c.priority,
          0::smallint AS percent, NULL::jsonb AS detail
   FROM changed c WHERE c.starts
   UNION ALL
   SELECT c.id, c.sequence, c.run, c.attempt, c.status, CASE WHEN c.starts THEN 'RUNNING' ELSE c.was END, c.at, c.priority, c.percent_completed,
-         CASE WHEN c.status = 'FAILED' THEN jsonb_build_object('error', jsonb_build_object('type', c.error_type, 'message', c.error_message)) END
+         CASE WHEN c.status = 'FAILED' OR c.outcome = 'RETRIED' AND c.status <> 'ABORTED'
+              THEN jsonb_build_object('error', jsonb_build_object('type', c.error_type, 'message', c.error_message), 'will_retry', c.status <> 'FAILED') END
   FROM changed c WHERE c.ends
 ), box AS (
   INSERT INTO jobservice.outbox (daemon_id, job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
@@ -59,8 +64,9 @@ WITH item AS (
          array_agg(f.priority), array_agg(f.percent), array_agg(f.detail)
   FROM (SELECT * FROM fact ORDER BY sequence) f HAVING count(*) > 0 RETURNING id
 ), history AS (
-  INSERT INTO jobservice.job_run (job_id, run, attempt, daemon_id, claim_date, start_date, end_date, ending)
-  SELECT c.id, c.run, c.attempt + 1, :daemon::uuid, c.claimed_at, coalesce(c.started_at, c.start_date), c.at, 'handed_back' FROM changed c WHERE c.status = 'QUEUED'
+  INSERT INTO jobservice.job_run (job_id, run, attempt, daemon_id, claim_date, start_date, end_date, ending, error_type, error_message)
+  SELECT c.id, c.run, c.attempt + (c.outcome = 'HANDED_BACK')::integer, :daemon::uuid, c.claimed_at, c.start_date, c.at, lower(c.outcome), c.error_type, c.error_message
+  FROM changed c WHERE c.status IN ('QUEUED', 'PENDING')
   ON CONFLICT DO NOTHING
 ), gone AS (
   DELETE FROM jobservice.outbox WHERE id = ANY (:confirmed::bigint[])

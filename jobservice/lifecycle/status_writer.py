@@ -20,7 +20,7 @@ from jobservice.domain.claimed import ClaimedJob
 from jobservice.domain.errors import InvalidSubmission
 from jobservice.domain.facts import Committed, Fact, JobCard
 from jobservice.domain.names import clean_text
-from jobservice.domain.outcomes import Aborted, Failed, HandedBack, Outcome, Succeeded
+from jobservice.domain.outcomes import Aborted, Failed, HandedBack, Outcome, Retried, Succeeded
 from jobservice.domain.states import JobStatus
 from jobservice.store.session import Session
 from jobservice.store.sql import load
@@ -95,7 +95,9 @@ class StatusWriter:
         publish: Callable[[Committed], None],
         listener: WriterListener,
         wake: Callable[[], None],
+        due_soon: Callable[[], None] | None = None,
     ) -> None:
+        """`due_soon` is called when a job waits for its next attempt: its date may be nearer than anybody knows."""
         self._session = session
         self._daemon_id = daemon_id
         self._sql = load(_FLUSH, schema)
@@ -103,6 +105,7 @@ class StatusWriter:
         self._publish = publish
         self._listener = listener
         self._wake = wake
+        self._due_soon = due_soon
         self._pending: dict[RunKey, _Item] = {}
         self._in_flight: dict[RunKey, _Item] = {}
         self._held_up: dict[RunKey, _Item] = {}
@@ -294,6 +297,8 @@ class StatusWriter:
                 self._listener.settled(item.job_id, item.run, JobStatus(row["status"]))
             elif row["stop_requested"]:
                 self._listener.stop_marked(item.job_id, item.run)
+        if self._due_soon is not None and any(row["status"] == JobStatus.PENDING for row in rows):
+            self._due_soon()
         outbox_id = rows[0]["outbox_id"]
         if outbox_id is not None:
             cards = {item.job_id: item.card for item in items}
@@ -344,6 +349,7 @@ class _Columns:
     error_types: str | None = None
     error_messages: str | None = None
     stack_traces: str | None = None
+    delays: float | None = None
 
 
 def _columns(item: _Item, now: float) -> _Columns:
@@ -357,6 +363,9 @@ def _columns(item: _Item, now: float) -> _Columns:
         case Failed(error_type=error_type, message=message, stack_trace=trace):
             columns.outcomes, columns.error_types, columns.error_messages = "FAILED", error_type, message
             columns.stack_traces = trace
+        case Retried(failed=failed, delay=delay):
+            columns.outcomes, columns.delays = "RETRIED", delay
+            columns.error_types, columns.error_messages = failed.error_type, failed.message
         case Aborted(reason=reason):
             columns.outcomes, columns.reasons = "ABORTED", reason
         case HandedBack(reason=reason):
@@ -364,6 +373,13 @@ def _columns(item: _Item, now: float) -> _Columns:
         case _:
             assert_never(item.outcome)
     return columns
+
+
+def _failure_told(outcome: Outcome | None, status: JobStatus) -> Failed | None:
+    """The error that the event of this end names: of a job that failed, or failed and comes again."""
+    if isinstance(outcome, Retried) and status is not JobStatus.ABORTED:
+        return outcome.failed
+    return outcome if isinstance(outcome, Failed) else None
 
 
 def _facts(row: asyncpg.Record, item: _Item, daemon_id: UUID) -> Iterable[Fact]:
@@ -383,7 +399,7 @@ def _facts(row: asyncpg.Record, item: _Item, daemon_id: UUID) -> Iterable[Fact]:
         )
     if ends:
         status = JobStatus(row["status"])
-        failed = item.outcome if isinstance(item.outcome, Failed) else None
+        failed = _failure_told(item.outcome, status)
         yield Fact(
             job_id=item.job_id,
             sequence=row["sequence"],
@@ -394,6 +410,7 @@ def _facts(row: asyncpg.Record, item: _Item, daemon_id: UUID) -> Iterable[Fact]:
             time=row["at"],
             priority=row["priority"],
             percent_completed=row["percent_completed"],
-            daemon_id=None if status is JobStatus.QUEUED else daemon_id,
+            daemon_id=daemon_id if status.final else None,
+            will_retry=failed is not None and not status.final,
             error=None if failed is None else {"type": failed.error_type, "message": failed.message},
         )

@@ -3,7 +3,8 @@
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, Protocol
 
@@ -15,56 +16,64 @@ class Executor(Protocol):
 
     @property
     def cancellable(self) -> bool:
-        """Whether cancelling the awaiting task ends the job itself."""
+        """Whether a job is asked to end by cancelling the awaiting task. Where not, a cancel gives the job up."""
+
+    @property
+    def stuck(self) -> int:
+        """Jobs that were given up and still hold something of this executor's."""
 
     async def execute(self, job: AbstractJob, arguments: dict[str, Any]) -> object: ...
+
+    def ask_to_end(self, job: AbstractJob, reason: str) -> None:
+        """Where a cancel does not: tell the job that it is to end. It may not hear."""
 
 
 class AsyncioExecutor:
     """Awaits the job in the task of its run: no hop, and a cancel reaches the job."""
 
     cancellable = True
+    stuck = 0
 
     async def execute(self, job: AbstractJob, arguments: dict[str, Any]) -> object:
         """Raises whatever the job raises, CancelledError too."""
         return await job.run(**arguments)
+
+    def ask_to_end(self, job: AbstractJob, reason: str) -> None:
+        """A cancel does."""
 
 
 class ThreadExecutor:
     """Runs jobs on up to `size` threads, made when first needed.
 
     Daemon threads of its own, because concurrent.futures joins its threads when the interpreter ends: one stuck job
-    would keep the process alive. Cancelling the awaiting task leaves the thread to itself.
+    would keep the process alive. Cancelling the awaiting task leaves the thread to itself; while it goes on it counts
+    as stuck, and another one may be made in its place.
     """
 
     cancellable = False
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._threads = 0
         self._wanted = 0
         """Calls that are queued or running."""
+        self.stuck = 0
+
+    def ask_to_end(self, job: AbstractJob, reason: str) -> None:
+        """It asks its run at its next check."""
 
     async def execute(self, job: AbstractJob, arguments: dict[str, Any]) -> object:
         """Sees what was bound to the context (log lines, for one) as the awaiting task does."""
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[tuple[object, BaseException | None]] = loop.create_future()
-        context = contextvars.copy_context()
-
-        def call() -> None:
-            ended = context.run(_ended, job, arguments, answer)
-            # Before it is told: who hears of it and asks again is to find this thread free.
-            with self._lock:
-                self._wanted -= 1
-            try:
-                loop.call_soon_threadsafe(_tell, answer, ended)
-            except RuntimeError:  # the loop is closed: nobody waits any more
-                return
-
+        call = _Call(job, arguments, contextvars.copy_context(), loop, loop.create_future())
         self._put(call)
-        value, error = await answer
+        try:
+            value, error = await call.answer
+        except asyncio.CancelledError:
+            self._leave(call)
+            raise
         if error is not None:
             try:
                 raise error
@@ -79,7 +88,7 @@ class ThreadExecutor:
         for _ in range(threads):
             self._calls.put(None)
 
-    def _put(self, call: Callable[[], None]) -> None:
+    def _put(self, call: "_Call") -> None:
         with self._lock:
             if self._size == 0:
                 raise RuntimeError("the thread executor is closed")
@@ -91,9 +100,50 @@ class ThreadExecutor:
         if grow:
             threading.Thread(target=self._work, name=f"job-{number}", daemon=True).start()
 
+    def _leave(self, call: "_Call") -> None:
+        """Nobody waits for it any more: while it goes on, its thread is stuck and does not count."""
+        with self._lock:
+            if call.begun and not call.ended:
+                call.left = True
+                self.stuck += 1
+                self._size += 1
+
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
-            call()
+            with self._lock:
+                call.begun = True
+            ended = call.context.run(_ended, call.job, call.arguments, call.answer)
+            surplus = self._end(call)  # before it is told: who hears of it and asks again is to find this thread free
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                call.loop.call_soon_threadsafe(_tell, call.answer, ended)
+            if surplus:
+                return
+
+    def _end(self, call: "_Call") -> bool:
+        """Whether there are now more threads than there should be."""
+        with self._lock:
+            call.ended = True
+            self._wanted -= 1
+            if call.left:
+                self.stuck -= 1
+                self._size = max(0, self._size - 1)
+            surplus = self._threads > self._size > 0
+            self._threads -= surplus
+            return surplus
+
+
+@dataclass(slots=True)
+class _Call:
+    """One job on its way through a thread. The flags are guarded by the executor's lock."""
+
+    job: AbstractJob
+    arguments: dict[str, Any]
+    context: contextvars.Context
+    loop: asyncio.AbstractEventLoop
+    answer: asyncio.Future[tuple[object, BaseException | None]]
+    begun: bool = False
+    ended: bool = False
+    left: bool = False
 
 
 def _ended(

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from structlog.typing import FilteringBoundLogger
 
+from jobservice.domain.outcomes import HandedBack, Outcome, Retried
 from jobservice.domain.states import JobStatus
 from jobservice.pool.run import Run
 
@@ -78,7 +79,7 @@ class InFlight:
             self._released(held.concurrency_key)
         card = held.run.claimed.card
         self._log.info(
-            "job.finish",
+            _event(held.run.outcome, status),
             job_id=str(job_id),
             run=run,
             tenant=card.tenant,
@@ -101,3 +102,9 @@ class InFlight:
     def stop_marked(self, job_id: UUID, run: int) -> None:
         """The start is committed, and somebody has asked to stop the job."""
         self.stop({(job_id, run): "stopped"})
+
+
+def _event(outcome: Outcome | None, status: JobStatus) -> str:
+    if status.final:
+        return "job.finish"
+    return {Retried: "job.retry", HandedBack: "job.hand_back"}.get(type(outcome), "job.finish")

@@ -34,8 +34,10 @@ class Pool:
         reports: RunReports,
         unknown_class: UnknownClass,
         slot_freed: Callable[[], None],
+        stop_grace: float,
         log: FilteringBoundLogger,
     ) -> None:
+        """`stop_grace` is the seconds that a run may take to end after a stop or its timeout."""
         self.capacity = capacity
         self._in_flight = in_flight
         self._registry = registry
@@ -45,6 +47,8 @@ class Pool:
         self._unknown_class = unknown_class
         self._slot_freed = slot_freed
         self._log = log
+        self._stop_grace = stop_grace
+        self._stuck: set[asyncio.Task[None]] = set()
         self._tasks: dict[asyncio.Task[None], Held] = {}
         self._charges: defaultdict[str, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
 
@@ -52,6 +56,11 @@ class Pool:
     def running(self) -> int:
         """Slots in use."""
         return len(self._tasks)
+
+    @property
+    def stuck(self) -> int:
+        """Runs that were given up and have not ended. Their slots are given to others."""
+        return len(self._stuck) + sum(executor.stuck for executor in self._executors.values())
 
     @property
     def free(self) -> int:
@@ -71,6 +80,8 @@ class Pool:
             reports=self._reports,
             log=self._log,
             unknown_class=self._unknown_class,
+            stop_grace=self._stop_grace,
+            on_stuck=self._give_up,
         )
         held = self._in_flight.add(run, concurrency_key)
         task = asyncio.create_task(run.execute())
@@ -102,11 +113,24 @@ class Pool:
         for held in list(self._tasks.values()):
             held.run.abandon()
 
+    def _give_up(self, run: Run) -> None:
+        """A task that does not end: its slot is free, itself it is only remembered."""
+        for task, held in list(self._tasks.items()):
+            if held.run is run:
+                self._stuck.add(task)
+                self._free(task)
+
     def _ended(self, task: asyncio.Task[None]) -> None:
+        if task in self._stuck:
+            self._stuck.discard(task)
+            return
+        self._free(task)
+
+    def _free(self, task: asyncio.Task[None]) -> None:
         held = self._tasks.pop(task)
         card = held.run.claimed.card
         self._charges[card.queue][card.tenant] += time.monotonic() - held.claimed_at
-        if task.cancelled() or task.exception() is not None:
+        if task.done() and (task.cancelled() or task.exception() is not None):
             self._end_untold(held.run, None if task.cancelled() else task.exception())
         self._slot_freed()
 
@@ -118,5 +142,5 @@ class Pool:
             outcome = Aborted(run.stop_reason)
         elif run.ending is not None:
             outcome = HandedBack(run.ending)
-        if not run.told and not run.abandoned:
+        if run.outcome is None and not run.abandoned:
             self._reports.finish(run, outcome)

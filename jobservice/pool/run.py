@@ -7,7 +7,6 @@ job does, nothing but a cancellation by the pool comes out of it.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias
 from uuid import UUID
@@ -15,8 +14,11 @@ from uuid import UUID
 from structlog.typing import FilteringBoundLogger
 
 from jobservice.domain.claimed import ClaimedJob
-from jobservice.domain.outcomes import EXPIRED_MESSAGE, Aborted, Failed, HandedBack, Outcome, Succeeded
+from jobservice.domain.errors import JobTimeout
+from jobservice.domain.outcomes import EXPIRED_MESSAGE, Aborted, Failed, HandedBack, Outcome, Retried, Succeeded
+from jobservice.pool.attempts import outcome_of_failure
 from jobservice.pool.claimed_info import info_of
+from jobservice.pool.ending import Ending
 from jobservice.pool.executors import Executor
 from jobservice.pool.failures import abort_in, failed
 from jobservice.pool.workspace import Workspaces
@@ -44,34 +46,36 @@ class _Prepared(NamedTuple):
     job: AbstractJob
     arguments: dict[str, Any]
     executor: Executor
+    definition: JobDefinition
 
 
 class Run:
     """One run of one job, and the JobContext of that job."""
 
     __slots__ = (
-        "_cancel_sent",
+        "_ending",
+        "_executed",
         "_executing",
         "_executors",
+        "_given_up",
+        "_grace",
         "_info",
         "_job_log",
-        "_leaving",
         "_log",
         "_next_jobs",
+        "_on_stuck",
         "_registry",
         "_reports",
-        "_task",
         "_unknown_class",
         "_workspaces",
         "abandoned",
         "claimed",
         "ended",
         "job_id",
+        "outcome",
         "progress",
         "run",
         "started_at",
-        "stop_reason",
-        "told",
         "workspace",
     )
 
@@ -85,7 +89,13 @@ class Run:
         reports: RunReports,
         log: FilteringBoundLogger,
         unknown_class: UnknownClass,
+        stop_grace: float | None = None,
+        on_stuck: Callable[["Run"], None] | None = None,
     ) -> None:
+        """`stop_grace` is the seconds from a stop or a timeout until a run that goes on is given up; None: never.
+
+        `on_stuck` is told of one that nothing can end: its outcome is reported, and its task goes on.
+        """
         self.claimed = claimed
         self.job_id: UUID = claimed.card.job_id
         self.run = claimed.run
@@ -94,28 +104,29 @@ class Run:
         self.started_at: float | None = None
         """`time.monotonic()` at the report of the start."""
         self.ended = False
-        self.stop_reason: str | None = None
         self.abandoned = False
         """Whether the job belongs to somebody else by now: nothing is reported."""
-        self.told = False
-        """Whether the run came to its report."""
+        self.outcome: Outcome | None = None
+        """What was reported of its end, or would have been."""
         self._registry = registry
         self._executors = executors
         self._workspaces = workspaces
         self._reports = reports
         self._log = log
         self._unknown_class = unknown_class
-        self._task: asyncio.Task[Any] | None = None
+        self._ending = Ending()
         self._executing: Executor | None = None
-        self._cancel_sent = False
-        self._leaving: str | None = None
+        self._executed: _Prepared | None = None
+        self._given_up = False
+        self._grace = stop_grace
+        self._on_stuck = on_stuck
         self._next_jobs: list[dict[str, Any]] = []
         self._info: JobInfo | None = None
         self._job_log: FilteringBoundLogger | None = None
 
     async def execute(self) -> None:
         """Runs the job to its outcome and reports it. Raises CancelledError when the pool cancels it, nothing else."""
-        self._task = asyncio.current_task()
+        self._ending.watch_over(asyncio.current_task())
         try:
             prepared = await self._prepare()
             if isinstance(prepared, _Prepared):
@@ -125,6 +136,7 @@ class Run:
                 outcome = prepared
         finally:
             self.ended = True
+            self._ending.disarm()
         self._report_finish(outcome)
         await self._remove_workspace()
 
@@ -135,11 +147,9 @@ class Run:
 
         From the event loop's thread, or from the job itself. The first reason stands.
         """
-        if self.ended or self.stop_reason is not None:
-            return
-        self.stop_reason = reason
-        if self._executing is not None and self._executing.cancellable:
-            self._cancel()
+        if not self.ended and self._ending.stop_reason is None:
+            self._ending.stop_reason = reason
+            self._end_now()
 
     def hand_back(self) -> None:
         """Ends the run HANDED BACK, for a drain. A job on a thread is left to end with the process."""
@@ -151,7 +161,7 @@ class Run:
         if self._executing is None or self._executing.cancellable:
             self._leave("the run was lost")
         else:
-            self._leaving = "the run was lost"
+            self._ending.leaving = "the run was lost"
 
     def estimated_completion_seconds(self) -> float | None:
         """Seconds until the end if it goes on as so far; None while nothing can be said."""
@@ -162,9 +172,14 @@ class Run:
     # What the job may ask of its run.
 
     @property
+    def stop_reason(self) -> str | None:
+        """Why the job was asked to stop, or None."""
+        return self._ending.stop_reason
+
+    @property
     def ending(self) -> str | None:
         """Why the job is to end now, or None."""
-        return self.stop_reason or self._leaving
+        return self._ending.reason
 
     @property
     def info(self) -> JobInfo:
@@ -222,14 +237,16 @@ class Run:
         if definition.needs_workspace:
             self.workspace = self._workspaces.make(self.job_id, self.run)
         job = instantiate(definition.job_class, self)
-        return _Prepared(job, arguments, self._executors[definition.executor])
+        return _Prepared(job, arguments, self._executors[definition.executor], definition)
 
     def _report_start(self) -> None:
         self.started_at = time.monotonic()
         self._reports.start(self)
 
     async def _execute(self, prepared: _Prepared) -> Outcome:
-        self._executing = prepared.executor
+        self._executing, self._executed = prepared.executor, prepared
+        if limit := self._limit_of(prepared):
+            self._ending.after(limit, self._time_out)
         try:
             value = await prepared.executor.execute(prepared.job, prepared.arguments)
             outcome: Outcome = self._succeeded(value)
@@ -237,12 +254,14 @@ class Run:
             outcome = self._outcome_of(error)
         finally:
             self._executing = None
-        if self._cancel_sent:
-            await self._settle_cancel()
+        if self._ending.cancel_sent:
+            await self._ending.settle_cancel()
         return outcome
 
     def _report_finish(self, outcome: Outcome) -> None:
-        self.told = True
+        if self._given_up:
+            return
+        self.outcome = outcome
         if not self.abandoned:
             self._reports.finish(self, outcome)
 
@@ -260,13 +279,13 @@ class Run:
     def _outcome_of(self, error: BaseException) -> Outcome:
         if isinstance(error, GeneratorExit) and not _loop_is_running():
             raise error  # the process throws an unfinished coroutine away; its job has no end
-        if self._cancel_sent:
+        if self._ending.cancel_sent:
             return self._outcome_of_cancel(error)
-        if self._task is not None and self._task.cancelling():
+        if self._ending.cancelled_by_others:
             raise asyncio.CancelledError
         aborted = abort_in(error)
         if aborted is None:
-            return failed(error)
+            return self._failed(error)
         return self._outcome_of_ending() if aborted.reason == self.ending else Aborted(aborted.reason)
 
     def _outcome_of_cancel(self, error: BaseException) -> Outcome:
@@ -277,31 +296,64 @@ class Run:
         return self._outcome_of_ending()
 
     def _outcome_of_ending(self) -> Outcome:
-        if self.stop_reason is not None:
-            return Aborted(self.stop_reason)
-        return HandedBack(self._leaving or "")
+        ending = self._ending
+        if ending.stop_reason is not None:
+            return Aborted(ending.stop_reason)
+        if ending.timed_out is not None:
+            return self._failed(ending.timed_out)
+        return HandedBack(ending.leaving or "")
 
-    # Cancelling.
+    def _failed(self, error: BaseException) -> Failed | Retried:
+        assert self._executed is not None
+        return outcome_of_failure(error, self.claimed, self._executed.definition, self._log)
+
+    # Ending it from outside.
 
     def _leave(self, reason: str) -> None:
         if self.ended:
             return
-        self._leaving = self._leaving or reason
+        self._ending.leaving = self._ending.leaving or reason
         if self._executing is not None:
-            self._cancel()
+            self._ending.cancel()
 
-    def _cancel(self) -> None:
-        if self._task is not None and not self._cancel_sent:
-            self._cancel_sent = True
-            self._task.cancel()
+    def _time_out(self) -> None:
+        if self._executed is not None and self._ending.stop_reason is None:
+            self._ending.timed_out = JobTimeout(self._limit_of(self._executed))
+            self._end_now()
 
-    async def _settle_cancel(self) -> None:
-        """Takes back the run's own cancel, so that only the pool's is left."""
-        # A job that returned before its next await has not met the cancel; left over, it would cancel this task's end.
-        with suppress(asyncio.CancelledError):
-            await asyncio.sleep(0)
-        if self._task is not None and self._task.uncancel() > 0:
-            raise asyncio.CancelledError
+    def _limit_of(self, prepared: _Prepared) -> float:
+        return self.claimed.timeout or prepared.definition.timeout or 0.0
+
+    def _end_now(self) -> None:
+        """Asks the job to end, and gives the run up when its grace is over."""
+        if self._executing is None or self._executed is None:
+            return
+        if self._executing.cancellable:
+            self._ending.cancel()
+        else:
+            self._executing.ask_to_end(self._executed.job, self.ending or "")
+        if self._grace is not None:
+            self._ending.after(self._grace, self._give_up)
+
+    def _give_up(self) -> None:
+        """It has not ended: a thread is left, a process is killed, a task on the loop goes on without a say."""
+        if self._executing is None or self._given_up:
+            return
+        self.log.error("run.give_up", reason=self.ending, seconds=self._grace)
+        self._report_finish(self._outcome_given_up())
+        self._given_up = True
+        if not self._executing.cancellable:
+            self._ending.cancel()
+        elif self._on_stuck is not None:
+            self._on_stuck(self)
+
+    def _outcome_given_up(self) -> Outcome:
+        beyond = f"; the run did not end within {self._grace:g} s and was given up"
+        if self._ending.stop_reason is not None:
+            return Aborted(self._ending.stop_reason + beyond)
+        # Not to be retried: the old run may still be at work.
+        timed_out = failed(self._ending.timed_out or TimeoutError())
+        return Failed(timed_out.error_type, timed_out.message + beyond)
 
 
 def _loop_is_running() -> bool:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, NoReturn, Protocol, TypeVar
 from structlog.typing import FilteringBoundLogger
 
 from jobservice.domain.errors import DefinitionError, JobAborted
+from jobservice.domain.retry import Backoff, ExponentialBackoff
 from jobservice.sdk.job_info import JobInfo
 from jobservice.sdk.progress import Progress
 
@@ -51,8 +52,12 @@ class AbstractJob:
     """Follows from `run` when not given."""
     timeout: ClassVar[float | None] = None
     """Seconds that a run may take, where the JobInfo has no limit of its own."""
-    max_attempts: ClassVar[int | None] = None
-    retry_on: ClassVar[tuple[type[BaseException], ...]] = ()
+    max_attempts: ClassVar[int] = 1
+    """Runs until a job is FAILED for good, where the JobInfo does not say."""
+    retry_on: ClassVar[tuple[type[BaseException], ...]] = (Exception,)
+    """Errors after which a job is run again, as long as attempts are left. A wrong parameter is never retried."""
+    backoff: ClassVar[Backoff | float] = ExponentialBackoff()
+    """Seconds until the next attempt: a number, a policy, or a function of the attempt (1, 2, …) and its error."""
     needs_workspace: ClassVar[bool] = False
 
     run: Callable[..., Any]

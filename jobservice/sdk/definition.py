@@ -7,6 +7,7 @@ from typing import Any
 
 from jobservice.domain.errors import DefinitionError
 from jobservice.domain.names import is_name
+from jobservice.domain.retry import Backoff, FixedBackoff
 from jobservice.sdk.abstract_job import AbstractJob
 from jobservice.sdk.parameters import ParameterValidator, validator_of
 from jobservice.sdk.results import qualified_name
@@ -22,7 +23,9 @@ class JobDefinition:
     validator: ParameterValidator
     queue: str | None
     timeout: float | None
-    max_attempts: int | None
+    max_attempts: int
+    retry_on: tuple[type[BaseException], ...]
+    backoff: Backoff
     needs_workspace: bool
 
     @classmethod
@@ -35,7 +38,7 @@ class JobDefinition:
         timeout = job_class.timeout
         _require(job_class, timeout is None or timeout > 0, f"the timeout {timeout!r} is not a number of seconds > 0")
         attempts = job_class.max_attempts
-        _require(job_class, attempts is None or attempts >= 1, f"max_attempts {attempts!r} is not 1 or more")
+        _require(job_class, attempts >= 1, f"max_attempts {attempts!r} is not 1 or more")
         run = _run_of(job_class)
         return cls(
             name=name,
@@ -45,6 +48,8 @@ class JobDefinition:
             queue=queue,
             timeout=timeout,
             max_attempts=attempts,
+            retry_on=_retry_on_of(job_class),
+            backoff=_backoff_of(job_class),
             needs_workspace=job_class.needs_workspace,
         )
 
@@ -69,6 +74,27 @@ def _executor_of(job_class: type[AbstractJob], run: Callable[..., Any]) -> str:
         f'executor = {declared!r} does not fit its run: "asyncio" goes with `async def run`, "thread" with `def run`',
     )
     return fitting
+
+
+def _retry_on_of(job_class: type[AbstractJob]) -> tuple[type[BaseException], ...]:
+    declared: Any = job_class.retry_on
+    types = declared if isinstance(declared, tuple) else (declared,)
+    errors = all(isinstance(each, type) and issubclass(each, BaseException) for each in types)
+    _require(job_class, errors, f"retry_on {declared!r} is not a tuple of exception classes")
+    return types
+
+
+def _backoff_of(job_class: type[AbstractJob]) -> Backoff:
+    # From the class's own mappings: a plain function read through the class would do, through a job it would be bound.
+    declared: Any = inspect.getattr_static(job_class, "backoff")
+    if isinstance(declared, staticmethod):
+        declared = declared.__func__
+    if isinstance(declared, int | float) and not isinstance(declared, bool):
+        _require(job_class, declared >= 0, f"backoff {declared!r} is not a number of seconds")
+        return FixedBackoff(declared)
+    _require(job_class, callable(declared), f"backoff {declared!r} is neither seconds nor a function")
+    policy: Backoff = declared
+    return policy
 
 
 def _require(job_class: type[AbstractJob], fits: bool, complaint: str) -> None:

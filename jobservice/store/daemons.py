@@ -68,9 +68,12 @@ class Daemons:
                 http_url=row.http_url,
             )
 
-    async def beat(self, connection: asyncpg.Connection, daemon_id: UUID, *, running: int, draining: bool) -> bool:
+    async def beat(
+        self, connection: asyncpg.Connection, daemon_id: UUID, *, running: int, stuck: int, draining: bool
+    ) -> bool:
         """One heartbeat; False when the row says that this daemon is not alive any more."""
-        return await self._sql.beat(connection, id=daemon_id, running=running, draining=draining) is not None
+        beaten = await self._sql.beat(connection, id=daemon_id, running=running, stuck=stuck, draining=draining)
+        return beaten is not None
 
     async def set_idle(self, connection: asyncpg.Connection, daemon_id: UUID, idle: bool) -> None:
         """While a daemon is idle, submitters notify."""

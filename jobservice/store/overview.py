@@ -29,6 +29,7 @@ class DaemonRow:
     queues: list[str]
     job_classes: list[str]
     running: int
+    stuck: int
     capacity: int
     http_url: str | None
     started_at: datetime

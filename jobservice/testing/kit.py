@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 
 from jobservice.domain.claimed import ClaimedJob
 from jobservice.domain.facts import JobCard
-from jobservice.domain.outcomes import Aborted, Failed, HandedBack, Outcome, Succeeded
+from jobservice.domain.outcomes import Aborted, Failed, HandedBack, Outcome, Retried, Succeeded
 from jobservice.domain.states import JobStatus
 from jobservice.pool.executors import AsyncioExecutor, ThreadExecutor
 from jobservice.pool.run import Run
@@ -50,6 +50,8 @@ class JobTestResult:
     error: str | None = None
     """The error's text, or the reason of an abort."""
     stack_trace: str | None = None
+    retry_after: float | None = None
+    """Seconds until the next attempt, where the error of this one leads to one; None: there is none."""
     next_jobs: list[dict[str, Any]] = field(default_factory=list)
     """What `submit_next` would submit; only of a job that succeeded."""
     workspace_files: dict[str, bytes] = field(default_factory=dict)
@@ -159,12 +161,12 @@ def _claimed(job_class: type[AbstractJob], parameters: dict[str, Any]) -> Claime
         card=card,
         run=1,
         attempt=1,
-        max_attempts=job_class.max_attempts or 1,
+        max_attempts=None,
         sequence=2,
         priority=0,
         parameters=dump(submission.get("parameters", {})),
         expired=False,
-        timeout=job_class.timeout,
+        timeout=None,
         user_metadata="{}",
         created_date=datetime.now(UTC),
     )
@@ -192,6 +194,15 @@ def _told(run: Run, reports: _Reports, files: dict[str, bytes]) -> JobTestResult
         case Failed(error_type, message, stack_trace):
             return JobTestResult(
                 status=JobStatus.FAILED, error_type=error_type, error=message, stack_trace=stack_trace, **known
+            )
+        case Retried(each, delay):
+            return JobTestResult(
+                status=JobStatus.PENDING if delay > 0 else JobStatus.QUEUED,
+                error_type=each.error_type,
+                error=each.message,
+                stack_trace=each.stack_trace,
+                retry_after=delay,
+                **known,
             )
         case Aborted(reason):
             return JobTestResult(status=JobStatus.ABORTED, error=reason, **known)

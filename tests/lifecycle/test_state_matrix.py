@@ -7,9 +7,9 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from factory import held_run, make_daemon, make_job, make_queue, outbox_rows, row_of
+from factory import LONG_AGO, held_run, make_daemon, make_job, make_queue, outbox_rows, row_of
 
-from jobservice.domain.outcomes import Aborted, Failed, HandedBack, Succeeded
+from jobservice.domain.outcomes import Aborted, Failed, HandedBack, Retried, Succeeded
 from jobservice.domain.states import LIVE, WAITING, JobStatus
 from jobservice.domain.transitions import Verb, targets
 from jobservice.lifecycle.claim import Claimer
@@ -25,7 +25,12 @@ OUTCOMES = {
     FAILED: Failed("ValueError", "no", "trace"),
     ABORTED: Aborted("enough"),
 }
+ERROR = {"type": "ValueError", "message": "not yet"}
 POISON = 3
+
+
+REPORTED = (Verb.START, Verb.FINISH, Verb.RETRY, Verb.HAND_BACK)
+"""What a run reports, through its daemon's status writer."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,9 @@ WAYS = [
     Way(Verb.FINISH, SUCCEEDED, note="well"),
     Way(Verb.FINISH, FAILED, note="badly"),
     Way(Verb.FINISH, ABORTED, note="stopped"),
+    Way(Verb.RETRY, PENDING, note="later"),
+    Way(Verb.RETRY, QUEUED, note="at once"),
+    Way(Verb.RETRY, ABORTED, MARK, note="marked"),
     Way(Verb.HAND_BACK, QUEUED),
     Way(Verb.HAND_BACK, ABORTED, MARK, note="marked"),
     Way(Verb.RESCUE, QUEUED),
@@ -91,6 +99,9 @@ class Hands:
             self.writer.start(held_run(job_id, run, started_at=time.monotonic()))
         elif way.verb is Verb.HAND_BACK:
             self.writer.finish(held_run(job_id, run), HandedBack("drain"))
+        elif way.verb is Verb.RETRY:
+            delay = 60.0 if way.to is PENDING else 0.0
+            self.writer.finish(held_run(job_id, run), Retried(Failed(ERROR["type"], ERROR["message"], "trace"), delay))
         else:
             self.writer.finish(held_run(job_id, run), OUTCOMES[way.to])
         await self.writer.run_once()
@@ -129,8 +140,7 @@ ILLEGAL = [case for case in CASES if expected(*case) is None]
 def test_all_that_the_table_allows_is_tried() -> None:
     tried = {(status, way.verb, expected(status, way)) for status, way in LEGAL}
 
-    # The automatic retry has no statement yet.
-    table = {(s, v, to) for s in JobStatus for v in Verb if v is not Verb.RETRY for to in targets(s, v)}
+    table = {(s, v, to) for s in JobStatus for v in Verb for to in targets(s, v)}
     assert tried == table
 
 
@@ -170,8 +180,9 @@ async def test_an_illegal_verb_writes_nothing_at_all_and_says_the_status(
     assert await outbox_rows(hands.connection) == []
     silent = way.verb in (Verb.CLAIM, Verb.RESCUE, Verb.EXPIRE)
     repeated_start = way.verb is Verb.START and status is RUNNING  # its answer was lost: it is as wanted
-    success_unstarted = way.to is SUCCEEDED and status is TO_BE_RUN  # kept as a report that cannot be written yet
-    assert said == (None if silent or repeated_start or success_unstarted else status)
+    # Kept as a report that cannot be written yet: what the job itself brought about needs its start.
+    unstarted = status is TO_BE_RUN and (way.to is SUCCEEDED or way.verb is Verb.RETRY)
+    assert said == (None if silent or repeated_start or unstarted else status)
 
 
 def check_attempt(way: Way, before: dict[str, Any], after: dict[str, Any]) -> None:
@@ -196,6 +207,12 @@ def check_dates(target: JobStatus, before: dict[str, Any], after: dict[str, Any]
             assert after["claim_date"] is after["start_date"] is after["stop_date"] is after["daemon_id"] is None
             assert after["held"] is after["error_message"] is after["result"] is after["stop_requested_at"] is None
             assert not after["blocked"]
+        case JobStatus.PENDING:
+            assert fresh == set()
+            assert after["held"] == "backoff"
+            assert after["trigger_after_date"] > LONG_AGO
+            assert after["claim_date"] is after["start_date"] is after["stop_date"] is after["daemon_id"] is None
+            assert after["error_message"] is None
         case JobStatus.TO_BE_RUN:
             assert fresh == {"claim_date"}
             assert after["daemon_id"] is not None
@@ -214,15 +231,16 @@ def check_fact(fact: Any, before: dict[str, Any], after: dict[str, Any], way: Wa
     assert (fact.attempt, fact.priority) == (after["attempt"], after["priority"])
     assert fact.percent_completed == after["percent_completed"]
     dates = {QUEUED: "queued_date", TO_BE_RUN: "claim_date", RUNNING: "start_date"}
-    if way.verb is not Verb.RESCUE:
+    if way.verb is not Verb.RESCUE and after["status"] != PENDING:
         assert fact.time == after[dates.get(after["status"], "stop_date")]
-    by_daemon = way.verb in (Verb.CLAIM, Verb.START, Verb.FINISH, Verb.HAND_BACK) and after["status"] != QUEUED
+    by_daemon = way.verb in (Verb.CLAIM, *REPORTED) and after["status"] not in WAITING
     assert (fact.daemon_id is not None) == by_daemon
+    assert fact.will_retry == (way.verb is Verb.RETRY and after["status"] in WAITING)
     error = {"type": after["error_type"], "message": after["error_message"]}
-    assert fact.error == (error if after["status"] == FAILED else None)
+    assert fact.error == (ERROR if fact.will_retry else error if after["status"] == FAILED else None)
 
 
-FENCED = [way for way in WAYS if way.verb in (Verb.START, Verb.FINISH, Verb.HAND_BACK)]
+FENCED = [way for way in WAYS if way.verb in REPORTED]
 
 
 @pytest.mark.parametrize("wrong", ["an older run", "another daemon"])

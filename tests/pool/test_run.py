@@ -100,7 +100,7 @@ def make_claimed(*, parameters: str = "{}", expired: bool = False, job_class: st
         card=JobCard(job_id=uuid4(), tenant="acme", queue="default", job_class=job_class, **card),
         run=3,
         attempt=2,
-        max_attempts=5,
+        max_attempts=2,
         sequence=7,
         priority=50,
         parameters=parameters,
@@ -465,7 +465,7 @@ async def test_a_cancel_by_the_pool_passes_and_reports_no_end(pool: Pool) -> Non
     assert executing.cancelled()
     assert pool.reports.told == ["start"]
     run.abandon()
-    run.stop_reason = "let the thread go"
+    run._ending.stop_reason = "let the thread go"
 
 
 async def test_a_cancel_by_the_pool_passes_after_a_stop_too(loop_pool: Pool) -> None:
