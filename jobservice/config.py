@@ -142,12 +142,18 @@ class PoolSection(Section):
 
     capacity: Annotated[int, Field(ge=0, le=100_000)] = 0
     threads: Annotated[int, Field(ge=1, le=10_000)] = 32
+    processes: Annotated[int, Field(ge=0, le=1_000)] = 0
     stop_grace: SecondsOrOff = 10.0
 
     @field_validator("capacity")
     @classmethod
     def _by_cores(cls, capacity: int) -> int:
         return capacity or SLOTS_PER_CORE * _cores()
+
+    @field_validator("processes")
+    @classmethod
+    def _one_each(cls, processes: int) -> int:
+        return processes or _cores()
 
 
 class JobsSection(Section):

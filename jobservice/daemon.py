@@ -185,6 +185,7 @@ class Daemon:
         await self._parts.heartbeat.stop()
         await self._parts.link.stop()
         self._parts.threads.close()
+        await self._parts.processes.close()
         self._parts.workspaces.close()
         self._parts.workspace_owner.release()
         for session in (self._parts.claim_session, self._parts.writer_session, self._parts.intake_session):

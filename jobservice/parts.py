@@ -28,6 +28,7 @@ from jobservice.maintenance.retention import Retention
 from jobservice.pool.executors import AsyncioExecutor, ThreadExecutor
 from jobservice.pool.in_flight import InFlight
 from jobservice.pool.pool import Pool
+from jobservice.pool.process_executor import ProcessExecutor
 from jobservice.pool.workspace import Workspaces
 from jobservice.pool.workspace_owner import SWEEP_INTERVAL, WorkspaceOwner
 from jobservice.scheduler.scheduler import Scheduler
@@ -128,6 +129,7 @@ class Parts:
     def _build_running(self, schema: str) -> None:
         settings = self._settings
         self.threads = ThreadExecutor(settings.pool.threads)
+        self.processes = ProcessExecutor(settings.pool.processes)
         self.workspaces = Workspaces(settings.workspace.directory / str(self.id), log)
         self.workspace_owner = WorkspaceOwner(self.workspaces.directory, log)
         self._claimer = Claimer(daemon_id=self.id, schema=schema, submissions_published=settings.events.submissions)
@@ -141,7 +143,7 @@ class Parts:
             capacity=settings.pool.capacity,
             in_flight=self.in_flight,
             registry=self._registry,
-            executors={"asyncio": AsyncioExecutor(), "thread": self.threads},
+            executors={"asyncio": AsyncioExecutor(), "thread": self.threads, "process": self.processes},
             workspaces=self.workspaces,
             reports=self.writer,
             unknown_class=unknown_class,

@@ -1,14 +1,28 @@
-"""Owns where a job's `run` is executed: on the event loop, or on a thread. A run knows only the Protocol."""
+"""Owns where a job's `run` is executed: on the event loop, or on a thread. A run knows only the Protocol.
+
+Processes are `process_executor`'s.
+"""
 
 import asyncio
 import contextvars
 import threading
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, Protocol
 
-from jobservice.sdk.abstract_job import AbstractJob
+from jobservice.domain.outcomes import Outcome
+from jobservice.sdk.abstract_job import AbstractJob, JobContext, instantiate
+from jobservice.sdk.definition import JobDefinition
+
+
+class EndedElsewhere(Exception):
+    """A job that ran in another process has ended there, with this outcome."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
 
 
 class Executor(Protocol):
@@ -22,9 +36,16 @@ class Executor(Protocol):
     def stuck(self) -> int:
         """Jobs that were given up and still hold something of this executor's."""
 
-    async def execute(self, job: AbstractJob, arguments: dict[str, Any]) -> object: ...
+    @property
+    def begin(self) -> Callable[[Any], Awaitable[None]] | None:
+        """None, or what is awaited before the start: a process gets ready there, and from then on a cancel kills it."""
 
-    def ask_to_end(self, job: AbstractJob, reason: str) -> None:
+    def make(self, definition: JobDefinition, context: JobContext) -> Any:
+        """The job for one run, as `begin` and `execute` take it. What its `__init__` raises comes out."""
+
+    async def execute(self, job: Any, arguments: dict[str, Any]) -> object: ...
+
+    def ask_to_end(self, job: Any, reason: str) -> None:
         """Where a cancel does not: tell the job that it is to end. It may not hear."""
 
 
@@ -32,7 +53,12 @@ class AsyncioExecutor:
     """Awaits the job in the task of its run: no hop, and a cancel reaches the job."""
 
     cancellable = True
+    begin = None
     stuck = 0
+
+    def make(self, definition: JobDefinition, context: JobContext) -> AbstractJob:
+        """Here and now."""
+        return instantiate(definition.job_class, context)
 
     async def execute(self, job: AbstractJob, arguments: dict[str, Any]) -> object:
         """Raises whatever the job raises, CancelledError too."""
@@ -51,6 +77,7 @@ class ThreadExecutor:
     """
 
     cancellable = False
+    begin = None
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -60,6 +87,10 @@ class ThreadExecutor:
         self._wanted = 0
         """Calls that are queued or running."""
         self.stuck = 0
+
+    def make(self, definition: JobDefinition, context: JobContext) -> AbstractJob:
+        """Here and now; only `run` is the thread's."""
+        return instantiate(definition.job_class, context)
 
     def ask_to_end(self, job: AbstractJob, reason: str) -> None:
         """It asks its run at its next check."""

@@ -19,10 +19,9 @@ from jobservice.domain.outcomes import EXPIRED_MESSAGE, Aborted, Failed, HandedB
 from jobservice.pool.attempts import outcome_of_failure
 from jobservice.pool.claimed_info import info_of
 from jobservice.pool.ending import Ending
-from jobservice.pool.executors import Executor
+from jobservice.pool.executors import EndedElsewhere, Executor
 from jobservice.pool.failures import abort_in, failed
 from jobservice.pool.workspace import Workspaces
-from jobservice.sdk.abstract_job import AbstractJob, instantiate
 from jobservice.sdk.definition import JobDefinition
 from jobservice.sdk.job_info import JobInfo
 from jobservice.sdk.json_values import dump
@@ -43,7 +42,7 @@ UnknownClass: TypeAlias = Callable[["Run"], Awaitable[Outcome]]
 
 
 class _Prepared(NamedTuple):
-    job: AbstractJob
+    job: Any
     arguments: dict[str, Any]
     executor: Executor
     definition: JobDefinition
@@ -130,7 +129,6 @@ class Run:
         try:
             prepared = await self._prepare()
             if isinstance(prepared, _Prepared):
-                self._report_start()
                 outcome = await self._execute(prepared)
             else:
                 outcome = prepared
@@ -158,7 +156,7 @@ class Run:
     def abandon(self) -> None:
         """Ends the run and reports nothing: the job belongs to somebody else by now. A thread is waited for."""
         self.abandoned = True
-        if self._executing is None or self._executing.cancellable:
+        if self._executing is None or self._executing.cancellable or self._executing.begin:
             self._leave("the run was lost")
         else:
             self._ending.leaving = "the run was lost"
@@ -236,8 +234,8 @@ class Run:
         arguments = definition.validator.validate_json(self.claimed.parameters)
         if definition.needs_workspace:
             self.workspace = self._workspaces.make(self.job_id, self.run)
-        job = instantiate(definition.job_class, self)
-        return _Prepared(job, arguments, self._executors[definition.executor], definition)
+        executor = self._executors[definition.executor]
+        return _Prepared(executor.make(definition, self), arguments, executor, definition)
 
     def _report_start(self) -> None:
         self.started_at = time.monotonic()
@@ -245,11 +243,16 @@ class Run:
 
     async def _execute(self, prepared: _Prepared) -> Outcome:
         self._executing, self._executed = prepared.executor, prepared
-        if limit := self._limit_of(prepared):
-            self._ending.after(limit, self._time_out)
         try:
+            if prepared.executor.begin is not None:
+                await prepared.executor.begin(prepared.job)
+            self._report_start()
+            if limit := self._limit_of(prepared):
+                self._ending.after(limit, self._time_out)
             value = await prepared.executor.execute(prepared.job, prepared.arguments)
             outcome: Outcome = self._succeeded(value)
+        except EndedElsewhere as ended:
+            outcome = self._outcome_elsewhere(ended.outcome)
         except BaseException as error:  # noqa: BLE001 - SystemExit in a job would end the event loop
             outcome = self._outcome_of(error)
         finally:
@@ -275,6 +278,11 @@ class Run:
         result, result_class = encode_result(value)
         next_jobs = dump(self._next_jobs) if self._next_jobs else None
         return Succeeded(result=result, result_class=result_class, next_jobs=next_jobs)
+
+    def _outcome_elsewhere(self, outcome: Outcome) -> Outcome:
+        """The other process only knows that it was asked to end, this one why."""
+        asked = isinstance(outcome, Aborted) and outcome.reason == self.ending
+        return self._outcome_of_ending() if asked else outcome
 
     def _outcome_of(self, error: BaseException) -> Outcome:
         if isinstance(error, GeneratorExit) and not _loop_is_running():
@@ -304,7 +312,8 @@ class Run:
         return HandedBack(ending.leaving or "")
 
     def _failed(self, error: BaseException) -> Failed | Retried:
-        assert self._executed is not None
+        if self.started_at is None or self._executed is None:
+            return failed(error)  # before the start nothing is retried
         return outcome_of_failure(error, self.claimed, self._executed.definition, self._log)
 
     # Ending it from outside.

@@ -48,8 +48,8 @@ class AbstractJob:
     """What a JobInfo calls this class; the class's own name when not given. Never inherited."""
     queue: ClassVar[str | None] = None
     """Where its jobs go when the submitter gives the class itself and names no queue."""
-    executor: ClassVar[Literal["asyncio", "thread"] | None] = None
-    """Follows from `run` when not given."""
+    executor: ClassVar[Literal["asyncio", "thread", "process"] | None] = None
+    """Follows from `run` when not given. "process" is for work that would block the interpreter, or break it."""
     timeout: ClassVar[float | None] = None
     """Seconds that a run may take, where the JobInfo has no limit of its own."""
     max_attempts: ClassVar[int] = 1

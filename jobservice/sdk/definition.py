@@ -67,11 +67,15 @@ def _run_of(job_class: type[AbstractJob]) -> Callable[..., Any]:
 def _executor_of(job_class: type[AbstractJob], run: Callable[..., Any]) -> str:
     fitting = "asyncio" if inspect.iscoroutinefunction(run) else "thread"
     declared: str | None = job_class.executor
-    _require(job_class, declared != "process", 'executor = "process" comes with a later version; use "thread"')
+    if declared == "process":
+        importable = "<" not in job_class.__qualname__ and job_class.__module__ != "__main__"
+        _require(job_class, importable, 'executor = "process" needs a class that another process can import')
+        return "process"
     _require(
         job_class,
         declared in (None, fitting),
-        f'executor = {declared!r} does not fit its run: "asyncio" goes with `async def run`, "thread" with `def run`',
+        f'executor = {declared!r} does not fit its run: "asyncio" goes with `async def run`, "thread" with `def run`,'
+        ' "process" with both',
     )
     return fitting
 

@@ -5,6 +5,7 @@ and removed: what passes here passes there.
 """
 
 import asyncio
+import inspect
 import json
 import tempfile
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from jobservice.domain.claimed import ClaimedJob
 from jobservice.domain.facts import JobCard
 from jobservice.domain.outcomes import Aborted, Failed, HandedBack, Outcome, Retried, Succeeded
 from jobservice.domain.states import JobStatus
-from jobservice.pool.executors import AsyncioExecutor, ThreadExecutor
+from jobservice.pool.executors import AsyncioExecutor, Executor, ThreadExecutor
 from jobservice.pool.run import Run
 from jobservice.pool.workspace import Workspaces
 from jobservice.sdk.abstract_job import AbstractJob
@@ -86,7 +87,7 @@ async def arun_job(
         run = Run(
             claimed=claimed,
             registry=registry,
-            executors={"asyncio": AsyncioExecutor(), "thread": threads},
+            executors={"asyncio": AsyncioExecutor(), "thread": threads, "process": _beside(job_class, threads)},
             workspaces=workspaces,
             reports=reports,
             log=log,
@@ -99,6 +100,11 @@ async def arun_job(
         finally:
             threads.close()
     return _told(run, reports, workspaces.files)
+
+
+def _beside(job_class: type[AbstractJob], threads: ThreadExecutor) -> Executor:
+    """A test has no second process: what would run there runs here."""
+    return AsyncioExecutor() if inspect.iscoroutinefunction(job_class.run) else threads
 
 
 class _Reports:

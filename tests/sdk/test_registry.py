@@ -77,7 +77,10 @@ def test_a_name_is_not_inherited() -> None:
         ({"run": _on_a_thread, "max_attempts": 0}, "max_attempts"),
         ({"run": _on_a_thread, "executor": "asyncio"}, "does not fit"),
         ({"run": _on_the_loop, "executor": "thread"}, "does not fit"),
-        ({"run": _on_a_thread, "executor": "process"}, "later version"),
+        (
+            {"run": _on_a_thread, "executor": "process", "__qualname__": "f.<locals>.Wrong"},
+            "another process can import",
+        ),
         ({"run": _on_a_thread, "executor": "fork"}, "does not fit"),
     ],
 )
