@@ -11,6 +11,7 @@ from jobservice.domain.states import JobStatus
 from jobservice.sdk.job_info import JobInfo
 
 _TOLD_AT_MOST = 3
+_NO_JOB = "no job was accepted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ def judged(record: Record) -> list[Check]:
 
 
 def one_final_status(record: Record) -> Check:
-    """Each job that was accepted has one final event, and no other job has any."""
+    """Each job of the plan was accepted and has one final event, and no other job has any."""
     events = record.events_by_job()
     wrong = [
         f"{_name(record, job_id)}: {len(finals)} final events"
@@ -36,13 +37,15 @@ def one_final_status(record: Record) -> Check:
         if len(finals := [event for event in events.get(job_id, []) if event.final]) != 1
     ]
     wrong += [f"events of a job that nobody submitted: {job_id}" for job_id in events if job_id not in record.parts]
+    if len(record.parts) != record.planned or not record.parts:
+        wrong.append(f"{len(record.parts)} jobs were accepted, of {record.planned}")
     return _check("every job has exactly one final status", wrong, f"{len(record.parts)} jobs")
 
 
 def events_complete_and_in_order(record: Record) -> Check:
     """Sequence 2, 3, … to the last one of the row, in the order received."""
     events = record.events_by_job()
-    wrong = []
+    wrong = [] if record.parts else [_NO_JOB]
     for job_id in record.parts:
         heard = [event.sequence for event in events.get(job_id, [])]
         row = record.rows.get(job_id)
@@ -54,7 +57,7 @@ def events_complete_and_in_order(record: Record) -> Check:
 def database_agrees(record: Record) -> Check:
     """The status in the row is that of the last event."""
     events = record.events_by_job()
-    wrong = []
+    wrong = [] if record.parts else [_NO_JOB]
     for job_id in record.parts:
         told = events[job_id][-1].status if events.get(job_id) else None
         stored = record.rows[job_id].status if job_id in record.rows else None
@@ -82,7 +85,7 @@ def workspace_empty(record: Record) -> Check:
 
 def ended_as_planned(record: Record) -> Check:
     """The status that the part foresees, whatever the job went through."""
-    wrong = []
+    wrong = [f"no job is {part}" for part in ENDINGS if part not in record.parts.values()]
     for part, ending in ENDINGS.items():
         for job_id in record.ids_of(part):
             row = record.rows.get(job_id)
@@ -119,8 +122,12 @@ def foreign_submission(record: Record) -> Check:
     """The reply named one job, and that job is in the books."""
     reply = record.replies.get(Part.FOREIGN, {})
     job = record.job_of(Part.FOREIGN)
-    holds = job is not None and reply.get("job_ids") == [str(job.job_id)]
-    return Check("a bare AMQP message was answered and its job ran", holds, "" if holds else f"the reply was {reply}")
+    answered = job is not None and reply.get("job_ids") == [str(job.job_id)]
+    ran = job is not None and job.status is JobStatus.SUCCEEDED
+    detail = f"the reply was {reply}, the job is {job.status if job else 'missing'}"
+    return Check(
+        "a bare AMQP message was answered and its job ran", answered and ran, "" if ran and answered else detail
+    )
 
 
 def failures_say_why(record: Record) -> Check:

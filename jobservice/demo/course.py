@@ -44,7 +44,7 @@ class Course:
         self._now = now
         self._names = names
         self._observer = observer
-        self._record = Record()
+        self._record = Record(planned=sum(plan.jobs_by_tenant.values()))
         self._say = say
 
     async def run(self) -> Record:

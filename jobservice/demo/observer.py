@@ -9,7 +9,7 @@ from jobservice.domain.states import JobStatus
 
 
 class Observer:
-    """`hear` is called with each event's body; `told` passes it on to the display."""
+    """`hear` is called with each event's body; `told` passes it on to the display, once."""
 
     def __init__(self, told: Callable[[JobEvent], None]) -> None:
         self.events: list[JobEvent] = []
@@ -17,6 +17,7 @@ class Observer:
         self._changed = asyncio.Event()
         self._ended: set[UUID] = set()
         self._started: set[UUID] = set()
+        self._seen: set[str] = set()
 
     def hear(self, body: bytes) -> None:
         """The next event. Raises ValueError where it is none."""
@@ -27,7 +28,9 @@ class Observer:
         if event.status is JobStatus.RUNNING:
             self._started.add(event.job_id)
         self._changed.set()
-        self._told(event)
+        if event.id not in self._seen:  # events come at least once, and a viewer wants them once
+            self._seen.add(event.id)
+            self._told(event)
 
     async def started(self, job_id: UUID, silence: float) -> None:
         """Return once the job was RUNNING, or has ended without. TimeoutError: no event at all for `silence` s."""

@@ -26,6 +26,8 @@ class Record:
 
     parts: dict[UUID, Part] = field(default_factory=dict)
     """Every job that was accepted, in the order of submission."""
+    planned: int = 0
+    """How many there were to be."""
     events: list[JobEvent] = field(default_factory=list)
     """In the order received."""
     replies: dict[Part, dict[str, Any]] = field(default_factory=dict)
