@@ -36,7 +36,7 @@ async def main(root: str) -> None:
         except asyncpg.CheckViolationError:
             print(f"order refused; jobs of hasty: {await jobs.count(tenant='hasty')}")
         job = await place_order(connection, jobs, 3, JobInfo("ChecksumTree", tenant="acme", parameters={"root": root}))
-        print(f"submitted {job.job_id}")
+        print(f"submitted {job.id}")
     await connection.close()
 
 

@@ -11,8 +11,8 @@ async def main(root: str) -> None:
     url = os.environ["JOBSERVICE_AMQP_URL"]
     async with JobInfoService.connect(amqp_url=url, tenant="acme") as jobs:
         job = await jobs.create_as_queued(JobInfo("ChecksumTree", tenant="acme", parameters={"root": root}))
-        print(f"submitted {job.job_id}")
-        ended = await jobs.wait(job.job_id, timeout=60)
+        print(f"submitted {job.id}")
+        ended = await jobs.wait(job.id, timeout=60)
         print(f"{ended.status}")
 
 

@@ -13,8 +13,8 @@ async def main(root: str) -> None:
         job = await jobs.create_as_queued(
             JobInfo("ChecksumTree", tenant="acme", parameters={"root": root}, priority="HIGH", owner="nightly")
         )
-        print(f"submitted {job.job_id}")
-        ended = await jobs.wait(job.job_id, timeout=60)
+        print(f"submitted {job.id}")
+        ended = await jobs.wait(job.id, timeout=60)
         print(f"{ended.status}: {ended.error_message or ended.result['count']}")
 
 

@@ -12,16 +12,14 @@ from types import TracebackType
 from typing import Any, Self
 
 import aiormq
-import structlog
 from aiormq.abc import AbstractChannel
 from yarl import URL
 
 from jobservice.broker.backoff import Backoff
 from jobservice.broker.driver import call, reason
+from jobservice.broker.host_log import host_log
 from jobservice.broker.transport import Transport
 from jobservice.domain.errors import BrokerUnavailable, ConfigurationError, JobServiceError
-
-log = structlog.get_logger(__name__)
 
 SetUp = Callable[[AbstractChannel], Awaitable[None]]
 
@@ -48,6 +46,7 @@ class BrokerLink:
         backoff: Backoff | None = None,
     ) -> None:
         self._url = amqp_url(url, heartbeat=heartbeat)
+        self._log = host_log(__name__)
         self._name = name
         self._set_up = set_up
         self._attempt_timeout = attempt_timeout
@@ -140,7 +139,7 @@ class BrokerLink:
     def renew(self, connection: aiormq.Connection, *, why: str) -> None:
         """Give up `connection` if it is still the live one: what hangs is replaced, not waited for."""
         if connection is self._connection and self._transport is not None:
-            log.warning("broker.renew", link=self._name, reason=why)
+            self._log.warning("broker.renew", link=self._name, reason=why)
             self._transport.abort()
 
     async def _supervise(self) -> None:
@@ -185,7 +184,7 @@ class BrokerLink:
         self._told_failure = False
         self.lost.clear()
         self._up.set()
-        log.info("broker.connect", link=self._name, broker=_address(self._url))
+        self._log.info("broker.connect", link=self._name, broker=_address(self._url))
 
     def _leave(self) -> None:
         self._connection = None
@@ -198,7 +197,7 @@ class BrokerLink:
         if not self._told_failure:
             self._told_failure = True
             known = isinstance(error, JobServiceError)
-            log.warning(
+            self._log.warning(
                 "broker.unreachable",
                 link=self._name,
                 broker=_address(self._url),
@@ -209,7 +208,7 @@ class BrokerLink:
     def _tell_lost(self, closing: asyncio.Future[Any]) -> None:
         error = asyncio.CancelledError() if closing.cancelled() else closing.exception()
         self._failure = BrokerUnavailable(f"the connection was lost: {reason(error) if error else 'closed'}")
-        log.warning("broker.lost", link=self._name, broker=_address(self._url), reason=str(self._failure))
+        self._log.warning("broker.lost", link=self._name, broker=_address(self._url), reason=str(self._failure))
 
     def _unavailable(self) -> str:
         why = f": {self._failure}" if self._failure is not None else ""

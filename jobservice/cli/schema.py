@@ -45,7 +45,7 @@ async def check(call: Call) -> int:
             {"schema": state.schema, "found": state.found, "wanted": state.wanted, "current": state.current}
         )
     else:
-        tell(state.describe())
+        call.output.text(state.describe())
     return Exit.OK if state.current else Exit.SCHEMA
 
 

@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Self
 
-import structlog
 from aiormq.abc import AbstractChannel
 
 from jobservice.broker.backoff import Backoff
 from jobservice.broker.driver import call
+from jobservice.broker.host_log import host_log
 from jobservice.broker.incoming import Incoming
 from jobservice.broker.intake import Intake
 from jobservice.broker.messages import JobEvent
@@ -23,8 +23,6 @@ from jobservice.client.acknowledging import acknowledge
 from jobservice.client.broker import ClientBroker
 from jobservice.domain.errors import BrokerUnavailable, JobServiceError, UnavailableError
 from jobservice.domain.states import JobStatus
-
-log = structlog.get_logger(__name__)
 
 _CALL_TIMEOUT = 10.0
 
@@ -73,7 +71,7 @@ class Subscription:
                 await self._note(self._durable, wanted)
             except UnavailableError as error:
                 # The note is for operators only; events come without it.
-                log.warning("subscription.unnoted", subscription=self._durable, reason=str(error))
+                host_log(__name__).warning("subscription.unnoted", subscription=self._durable, reason=str(error))
         return self
 
     async def __aexit__(
@@ -128,12 +126,12 @@ class Subscription:
         await old.close()
         if self._durable is None:
             self.gaps += 1
-        log.warning("subscription.interrupt", subscription=self._durable or "private", gaps=self.gaps)
+        host_log(__name__).warning("subscription.interrupt", subscription=self._durable or "private", gaps=self.gaps)
         while True:
             try:
                 self._intake = await self._open()
             except BrokerUnavailable as error:
-                log.debug("subscription.wait", reason=str(error))
+                host_log(__name__).debug("subscription.wait", reason=str(error))
                 await asyncio.sleep(self._backoff.next())
             else:
                 self._backoff.reset()
@@ -180,5 +178,5 @@ def _parsed(message: Incoming) -> JobEvent | None:
     try:
         return JobEvent.parse(message.body)
     except ValueError as error:
-        log.warning("event.skip", routing_key=message.routing_key, reason=str(error))
+        host_log(__name__).warning("event.skip", routing_key=message.routing_key, reason=str(error))
         return None

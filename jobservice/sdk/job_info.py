@@ -68,6 +68,7 @@ class JobInfo:
     status: JobStatus = JobStatus.QUEUED
 
     job_id: UUID | None = None
+    """None until it is stored; `id` for where it is."""
     number: int | None = None
     run: int = 0
     attempt: int = 0
@@ -104,6 +105,13 @@ class JobInfo:
             object.__setattr__(self, "queue", _queue_of(self.job_class))
         if isinstance(self.priority, str):
             object.__setattr__(self, "priority", _priority_named(self.priority))
+
+    @property
+    def id(self) -> UUID:
+        """The job's id. Raises ValueError for a JobInfo that was not stored yet."""
+        if self.job_id is None:
+            raise ValueError(f"this JobInfo of {self.job_class} has no id: it has not been submitted")
+        return self.job_id
 
     def to_submission(self) -> dict[str, Any]:
         """The members of the contract's Submission that differ from its defaults, ready to be dumped as JSON.
