@@ -2,17 +2,22 @@
 
 import math
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol
 
 from jobservice.domain.errors import DefinitionError, Retry
 
 LONGEST_DELAY = 30 * 86_400.0
 """Seconds; a policy that says more gets this."""
 
-Backoff: TypeAlias = Callable[[int, BaseException], float]
-"""A policy: from the number of the attempt that failed (1, 2, …) and its error to the seconds until the next."""
+
+class Backoff(Protocol):
+    """A policy: from the number of the attempt that failed (1, 2, …) and its error to the seconds until the next.
+
+    A protocol and not a Callable, which type checkers would take for a method where a job class declares one.
+    """
+
+    def __call__(self, attempt: int, error: BaseException, /) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
