@@ -7,10 +7,10 @@ culprit stands alone; that job ends FAILED with the reason, the others are writt
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, assert_never
+from typing import Protocol
 from uuid import UUID
 
 import asyncpg
@@ -20,8 +20,9 @@ from jobservice.domain.claimed import ClaimedJob
 from jobservice.domain.errors import InvalidSubmission
 from jobservice.domain.facts import Committed, Fact, JobCard
 from jobservice.domain.names import clean_text
-from jobservice.domain.outcomes import Aborted, Failed, HandedBack, Outcome, Retried, Succeeded
+from jobservice.domain.outcomes import Failed, HandedBack, Outcome, Succeeded
 from jobservice.domain.states import JobStatus
+from jobservice.lifecycle.flush import FlushColumns, FlushItem, RunKey, columns_of, facts_of
 from jobservice.store.session import Session
 from jobservice.store.sql import load
 
@@ -34,10 +35,10 @@ BATCH = 1_000
 """Most runs in one flush."""
 CONFIRMED_DELAY = 0.05
 """Seconds that confirmed outbox rows may wait for a flush to delete them along."""
+_REFUSED = "ResultRefused"
+"""Error type of a job whose own end the database would not take."""
 HELD_UP_DELAY = 0.05
 """Seconds until a run whose row somebody held is tried again, when nothing else is to be written."""
-
-RunKey = tuple[UUID, int]
 
 
 class RunLike(Protocol):
@@ -66,23 +67,6 @@ class WriterListener(Protocol):
         """The start is committed, and somebody has asked to stop the job."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
-    job_id: UUID
-    run: int
-    card: JobCard
-    started_at: float | None
-    outcome: Outcome | None = None
-
-    @property
-    def key(self) -> RunKey:
-        return (self.job_id, self.run)
-
-    @property
-    def submits(self) -> bool:
-        return isinstance(self.outcome, Succeeded) and self.outcome.next_jobs is not None
-
-
 class StatusWriter:
     """One daemon's writer. `start`, `finish` and `confirm` never wait; `run_once` belongs to a Loop."""
 
@@ -106,9 +90,9 @@ class StatusWriter:
         self._listener = listener
         self._wake = wake
         self._due_soon = due_soon
-        self._pending: dict[RunKey, _Item] = {}
-        self._in_flight: dict[RunKey, _Item] = {}
-        self._held_up: dict[RunKey, _Item] = {}
+        self._pending: dict[RunKey, FlushItem] = {}
+        self._in_flight: dict[RunKey, FlushItem] = {}
+        self._held_up: dict[RunKey, FlushItem] = {}
         self._doubtful: set[RunKey] = set()
         """Runs of which the outbox may have a row that memory does not know: an answer was lost."""
         self._confirmed: list[int] = []
@@ -133,16 +117,16 @@ class StatusWriter:
 
     def start(self, run: RunLike) -> None:
         """RUNNING, with the next flush."""
-        self._put(_Item(run.job_id, run.run, run.claimed.card, run.started_at))
+        self._put(FlushItem(run.job_id, run.run, run.claimed.card, run.started_at))
 
     def finish(self, run: RunLike, outcome: Outcome) -> None:
         """The run's end; together with its start where that was not flushed yet."""
-        self._put(_Item(run.job_id, run.run, run.claimed.card, run.started_at, outcome))
+        self._put(FlushItem(run.job_id, run.run, run.claimed.card, run.started_at, outcome))
 
     def hand_back(self, job_id: UUID, run: int, card: JobCard, reason: str) -> None:
         """Gives back a job that no run of this process holds: its claim's answer, for one, was lost."""
         self._doubtful.add((job_id, run))
-        self._put(_Item(job_id, run, card, None, HandedBack(reason)))
+        self._put(FlushItem(job_id, run, card, None, HandedBack(reason)))
 
     def confirm(self, outbox_id: int) -> None:
         """The broker has this row's events: delete it along with a flush."""
@@ -191,12 +175,12 @@ class StatusWriter:
         """Returns when the outbox rows that were confirmed so far are deleted."""
         await self._tidy.wait()
 
-    def _put(self, item: _Item) -> None:
+    def _put(self, item: FlushItem) -> None:
         self._pending[item.key] = item
         self._empty.clear()
         self._wake()
 
-    def _take(self) -> list[_Item]:
+    def _take(self) -> list[FlushItem]:
         keys = list(self._pending)[:BATCH]
         items = [self._pending.pop(key) for key in keys]
         self._in_flight = {item.key: item for item in items}
@@ -222,7 +206,7 @@ class StatusWriter:
             raise
         return None
 
-    async def _write(self, items: Sequence[_Item], confirmed: list[int]) -> None:
+    async def _write(self, items: Sequence[FlushItem], confirmed: list[int]) -> None:
         plain = [item for item in items if not item.submits]
         if plain or confirmed:
             await self._write_split(plain, confirmed)
@@ -230,7 +214,7 @@ class StatusWriter:
         if submitting:
             await self._write_split(submitting, [])
 
-    async def _write_split(self, items: Sequence[_Item], confirmed: list[int]) -> None:
+    async def _write_split(self, items: Sequence[FlushItem], confirmed: list[int]) -> None:
         """Writes; what the database refuses for its data is halved until the culprit stands alone."""
         try:
             async with self._session.use() as connection:
@@ -244,7 +228,7 @@ class StatusWriter:
         self._tell(items, rows, written)
         await self._tell_missing([item for item in items if item.key not in written])
 
-    async def _split(self, items: Sequence[_Item], confirmed: list[int], refused: Exception) -> None:
+    async def _split(self, items: Sequence[FlushItem], confirmed: list[int], refused: Exception) -> None:
         if not items:
             raise refused
         if len(items) > 1:
@@ -260,7 +244,7 @@ class StatusWriter:
         await self._write_split([replace(item, outcome=Failed(_REFUSED, clean_text(reason)))], confirmed)
 
     async def _transaction(
-        self, connection: asyncpg.Connection, items: Sequence[_Item], confirmed: list[int]
+        self, connection: asyncpg.Connection, items: Sequence[FlushItem], confirmed: list[int]
     ) -> list[asyncpg.Record]:
         if not any(item.submits for item in items):
             return await self._send(connection, items, confirmed)
@@ -274,15 +258,15 @@ class StatusWriter:
         return rows
 
     async def _send(
-        self, connection: asyncpg.Connection, items: Sequence[_Item], confirmed: list[int]
+        self, connection: asyncpg.Connection, items: Sequence[FlushItem], confirmed: list[int]
     ) -> list[asyncpg.Record]:
         now = time.monotonic()
-        columns = [_columns(item, now) for item in items]
-        names = _Columns.__slots__
+        columns = [columns_of(item, now) for item in items]
+        names = FlushColumns.__slots__
         arrays = {name: [getattr(column, name) for column in columns] for name in names}
         return [row async for row in self._sql.flush(connection, daemon=self._daemon_id, confirmed=confirmed, **arrays)]
 
-    def _tell(self, items: Sequence[_Item], rows: Sequence[asyncpg.Record], written: set[RunKey]) -> None:
+    def _tell(self, items: Sequence[FlushItem], rows: Sequence[asyncpg.Record], written: set[RunKey]) -> None:
         if not rows:
             return
         by_key = {item.key: item for item in items}
@@ -290,7 +274,7 @@ class StatusWriter:
         results: dict[UUID, str] = {}
         for row in rows:
             item = by_key[(row["id"], row["run"])]
-            facts.extend(_facts(row, item, self._daemon_id))
+            facts.extend(facts_of(row, item, self._daemon_id))
             if isinstance(item.outcome, Succeeded) and item.outcome.result is not None:
                 results[item.job_id] = item.outcome.result
             if row["ends"]:
@@ -306,7 +290,7 @@ class StatusWriter:
             self._doubtful -= written
             self._publish(Committed(outbox_id, tuple(facts), cards, results, look_back))
 
-    async def _tell_missing(self, missing: Sequence[_Item]) -> None:
+    async def _tell_missing(self, missing: Sequence[FlushItem]) -> None:
         """For runs that nothing was written of: done before by a flush whose answer was lost, held up, or stale."""
         if not missing:
             return
@@ -318,7 +302,7 @@ class StatusWriter:
             self._in_flight.pop(item.key, None)
             self._tell_standing(item, found.get(item.job_id))
 
-    def _tell_standing(self, item: _Item, row: asyncpg.Record | None) -> None:
+    def _tell_standing(self, item: FlushItem, row: asyncpg.Record | None) -> None:
         mine = row is not None and row["run"] == item.run and row["daemon_id"] == self._daemon_id
         status = row["status"] if row is not None else None
         if mine and status is not None and JobStatus(status).final:
@@ -332,85 +316,3 @@ class StatusWriter:
             self._doubtful.discard(item.key)
             log.warning("finish.stale", job_id=str(item.job_id), run=item.run, status=status)
             self._listener.stale(item.job_id, item.run, status)
-
-
-_REFUSED = "ResultRefused"
-
-
-@dataclass(slots=True)
-class _Columns:
-    ids: UUID
-    runs: int
-    begun: float | None
-    outcomes: str | None = None
-    reasons: str | None = None
-    results: str | None = None
-    result_classes: str | None = None
-    error_types: str | None = None
-    error_messages: str | None = None
-    stack_traces: str | None = None
-    delays: float | None = None
-
-
-def _columns(item: _Item, now: float) -> _Columns:
-    begun = None if item.started_at is None else max(0.0, now - item.started_at)
-    columns = _Columns(ids=item.job_id, runs=item.run, begun=begun)
-    match item.outcome:
-        case None:
-            pass
-        case Succeeded(result=result, result_class=result_class):
-            columns.outcomes, columns.results, columns.result_classes = "SUCCEEDED", result, result_class
-        case Failed(error_type=error_type, message=message, stack_trace=trace):
-            columns.outcomes, columns.error_types, columns.error_messages = "FAILED", error_type, message
-            columns.stack_traces = trace
-        case Retried(failed=failed, delay=delay):
-            columns.outcomes, columns.delays = "RETRIED", delay
-            columns.error_types, columns.error_messages = failed.error_type, failed.message
-        case Aborted(reason=reason):
-            columns.outcomes, columns.reasons = "ABORTED", reason
-        case HandedBack(reason=reason):
-            columns.outcomes, columns.reasons = "HANDED_BACK", reason
-        case _:
-            assert_never(item.outcome)
-    return columns
-
-
-def _failure_told(outcome: Outcome | None, status: JobStatus) -> Failed | None:
-    """The error that the event of this end names: of a job that failed, or failed and comes again."""
-    if isinstance(outcome, Retried) and status is not JobStatus.ABORTED:
-        return outcome.failed
-    return outcome if isinstance(outcome, Failed) else None
-
-
-def _facts(row: asyncpg.Record, item: _Item, daemon_id: UUID) -> Iterable[Fact]:
-    ends = row["ends"]
-    if row["starts"]:
-        yield Fact(
-            job_id=item.job_id,
-            sequence=row["sequence"] - (1 if ends else 0),
-            run=item.run,
-            attempt=row["attempt"],
-            status=JobStatus.RUNNING,
-            previous_status=JobStatus.TO_BE_RUN,
-            time=row["start_date"],
-            priority=row["priority"],
-            percent_completed=0,
-            daemon_id=daemon_id,
-        )
-    if ends:
-        status = JobStatus(row["status"])
-        failed = _failure_told(item.outcome, status)
-        yield Fact(
-            job_id=item.job_id,
-            sequence=row["sequence"],
-            run=item.run,
-            attempt=row["attempt"],
-            status=status,
-            previous_status=JobStatus.RUNNING if row["starts"] else JobStatus(row["was"]),
-            time=row["at"],
-            priority=row["priority"],
-            percent_completed=row["percent_completed"],
-            daemon_id=daemon_id if status.final else None,
-            will_retry=failed is not None and not status.final,
-            error=None if failed is None else {"type": failed.error_type, "message": failed.message},
-        )

@@ -7,9 +7,7 @@ job does, nothing but a cancellation by the pool comes out of it.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias
-from uuid import UUID
 
 from structlog.typing import FilteringBoundLogger
 
@@ -17,15 +15,12 @@ from jobservice.domain.claimed import ClaimedJob
 from jobservice.domain.errors import JobTimeout
 from jobservice.domain.outcomes import EXPIRED_MESSAGE, Aborted, Failed, HandedBack, Outcome, Retried, Succeeded
 from jobservice.pool.attempts import outcome_of_failure
-from jobservice.pool.claimed_info import info_of
-from jobservice.pool.ending import Ending
 from jobservice.pool.executors import EndedElsewhere, Executor
 from jobservice.pool.failures import abort_in, failed
+from jobservice.pool.run_context import RunContext
 from jobservice.pool.workspace import Workspaces
 from jobservice.sdk.definition import JobDefinition
-from jobservice.sdk.job_info import JobInfo
 from jobservice.sdk.json_values import dump
-from jobservice.sdk.progress import Progress
 from jobservice.sdk.registry import Registry
 from jobservice.sdk.results import encode_result
 
@@ -48,34 +43,24 @@ class _Prepared(NamedTuple):
     definition: JobDefinition
 
 
-class Run:
+class Run(RunContext):
     """One run of one job, and the JobContext of that job."""
 
     __slots__ = (
-        "_ending",
         "_executed",
         "_executing",
         "_executors",
         "_given_up",
         "_grace",
-        "_info",
-        "_job_log",
-        "_log",
-        "_next_jobs",
         "_on_stuck",
         "_registry",
         "_reports",
         "_unknown_class",
         "_workspaces",
         "abandoned",
-        "claimed",
         "ended",
-        "job_id",
         "outcome",
-        "progress",
-        "run",
         "started_at",
-        "workspace",
     )
 
     def __init__(
@@ -95,11 +80,7 @@ class Run:
 
         `on_stuck` is told of one that nothing can end: its outcome is reported, and its task goes on.
         """
-        self.claimed = claimed
-        self.job_id: UUID = claimed.card.job_id
-        self.run = claimed.run
-        self.progress = Progress()
-        self.workspace: Path | None = None
+        super().__init__(claimed=claimed, log=log)
         self.started_at: float | None = None
         """`time.monotonic()` at the report of the start."""
         self.ended = False
@@ -111,17 +92,12 @@ class Run:
         self._executors = executors
         self._workspaces = workspaces
         self._reports = reports
-        self._log = log
         self._unknown_class = unknown_class
-        self._ending = Ending()
         self._executing: Executor | None = None
         self._executed: _Prepared | None = None
         self._given_up = False
         self._grace = stop_grace
         self._on_stuck = on_stuck
-        self._next_jobs: list[dict[str, Any]] = []
-        self._info: JobInfo | None = None
-        self._job_log: FilteringBoundLogger | None = None
 
     async def execute(self) -> None:
         """Runs the job to its outcome and reports it. Raises CancelledError when the pool cancels it, nothing else."""
@@ -166,47 +142,6 @@ class Run:
         if self.started_at is None:
             return None
         return self.progress.remaining_seconds(time.monotonic() - self.started_at)
-
-    # What the job may ask of its run.
-
-    @property
-    def stop_reason(self) -> str | None:
-        """Why the job was asked to stop, or None."""
-        return self._ending.stop_reason
-
-    @property
-    def ending(self) -> str | None:
-        """Why the job is to end now, or None."""
-        return self._ending.reason
-
-    @property
-    def info(self) -> JobInfo:
-        """The job as it was claimed. Built when first asked for: most jobs never do."""
-        if self._info is None:
-            self._info = info_of(self.claimed)
-        return self._info
-
-    @property
-    def log(self) -> FilteringBoundLogger:
-        """The job's own logger, bound when first asked for."""
-        if self._job_log is None:
-            card = self.claimed.card
-            self._job_log = self._log.bind(
-                job_id=str(self.job_id),
-                run=self.run,
-                tenant=card.tenant,
-                queue=card.queue,
-                job_class=card.job_class,
-                correlation_id=card.correlation_id,
-            )
-        return self._job_log
-
-    def add_next_jobs(self, jobs: tuple[JobInfo, ...]) -> None:
-        """Keeps submissions for the success; they carry on this job's correlation where they have none of their own."""
-        card = self.claimed.card
-        carried = {"correlation_id": card.correlation_id, "traceparent": card.traceparent}
-        inherited = {name: value for name, value in carried.items() if value is not None}
-        self._next_jobs.extend([inherited | job.to_submission() for job in jobs])
 
     # The steps, in their order.
 
