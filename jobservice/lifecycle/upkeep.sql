@@ -106,7 +106,8 @@ SELECT DISTINCT j.tenant, j.concurrency_key AS key FROM jobservice.job_info j WH
 WITH old AS MATERIALIZED (
   SELECT j.id FROM jobservice.job_info j
   WHERE j.status = :status AND j.status IN ('SUCCEEDED', 'FAILED', 'ABORTED') AND j.stop_date < clock_timestamp() - make_interval(secs => :older_than::double precision)
-    AND j.stop_date < coalesce((SELECT min(o.created_at) FROM jobservice.outbox o), 'infinity') AND NOT j.locked
+    -- A row is written up to a statement's time after the dates that it tells of, so the oldest one's own jobs need the minute.
+    AND j.stop_date < coalesce((SELECT o.created_at - interval '1 minute' FROM jobservice.outbox o ORDER BY o.id LIMIT 1), 'infinity') AND NOT j.locked
   ORDER BY j.stop_date LIMIT :batch::integer FOR UPDATE SKIP LOCKED
 ), gone AS (
   DELETE FROM jobservice.job_info j USING old o WHERE j.id = o.id AND j.status IN ('SUCCEEDED', 'FAILED', 'ABORTED') AND NOT j.locked RETURNING j.id
