@@ -120,6 +120,7 @@ OUTCOMES: list[Outcome] = [
 ]  # fmt: skip
 
 
+reports = st.lists(st.tuples(st.integers(0, 15), st.none() | st.sampled_from(OUTCOMES)), min_size=1, max_size=6)
 NEED_A_START = (Succeeded, Retried)
 
 submissions = st.builds(
@@ -186,14 +187,11 @@ class JobLives(RuleBasedStateMachine):
         self.check_limits(before)
         self.check_order(changed, queue)
 
-    @rule(
-        picked=st.lists(st.tuples(picks, st.none() | st.sampled_from(OUTCOMES)), min_size=1, max_size=6),
-        flushed=st.booleans(),
-    )
-    def report(self, picked: list[tuple[int, Outcome | None]], flushed: bool) -> None:
+    @rule(picked=reports)
+    def report(self, picked: list[tuple[int, Outcome | None]]) -> None:
         """Starts and ends, also of runs that are long over: their daemons may not have heard of it."""
         for pick, outcome in picked if self.held else ():
-            held = self.held[pick % len(self.held)]
+            held = self.held[-1 - pick % len(self.held)]
             self.reported[held.daemon.id].add((held.run.job_id, held.run.run))
             if outcome is None and held.outcome is None and held.run.started_at is None:
                 held.run = held_run(held.run.job_id, held.run.run, started_at=time.monotonic())
@@ -202,8 +200,18 @@ class JobLives(RuleBasedStateMachine):
                 held.outcome = held.outcome or outcome  # reported again after a lost answer, it is the same one
                 held.daemon.writer.finish(held.run, held.outcome)
 
-        while flushed and (waiting := [held.daemon for held in self.held if held.daemon.writer.waiting]):
+    @rule(picked=reports)
+    def report_and_flush(self, picked: list[tuple[int, Outcome | None]]) -> None:
+        self.report(picked)
+        while waiting := [held.daemon for held in self.held if held.daemon.writer.waiting]:
             self.flush(waiting[0])
+
+    @rule(n=st.integers(0, 1), queue=st.sampled_from(QUEUES), outcome=st.sampled_from(OUTCOMES))
+    def work(self, n: int, queue: str, outcome: Outcome) -> None:
+        """A daemon claims, starts what it got, and tells how the first of it ended."""
+        self.claim(n, queue, 3)
+        self.report_and_flush([(nth, None) for nth in range(3)])
+        self.report_and_flush([(0, outcome)])
 
     def flush(self, daemon: Boot) -> None:
         before = self.rows
