@@ -1,5 +1,6 @@
 -- What users do to jobs that exist. Each returns one row for each id, in the order given: the status afterwards, whether it was accepted,
--- and if not, the code and the reason. `tenant` walls off: another tenant's job is as unknown as none.
+-- and if not, the code and the reason. `tenant` walls off: another tenant's job is as unknown as none. The updates name the ids once
+-- more, so that no estimate decides how the rows are found.
 
 -- name: stop(ids, reason, tenant)
 SELECT s.job_id, s.status, s.accepted, s.code, NULL::text AS reason FROM jobservice.stop_jobs(:ids::uuid[], :reason, :tenant) s;
@@ -11,7 +12,7 @@ WITH locked AS MATERIALIZED (
   WHERE j.id = ANY (:ids::uuid[]) AND (:tenant::text IS NULL OR j.tenant = :tenant) ORDER BY j.id FOR NO KEY UPDATE
 ), changed AS (
   UPDATE jobservice.job_info j SET status = 'QUEUED', held = NULL, queued_date = clock_timestamp(), sequence = j.sequence + 1
-  FROM locked l WHERE j.id = l.id AND j.status = 'PENDING' AND j.held = 'user'
+  FROM locked l WHERE j.id = l.id AND j.id = ANY (:ids::uuid[]) AND j.status = 'PENDING' AND j.held = 'user'
   RETURNING j.id, j.queue, j.sequence, j.run, j.attempt, j.queued_date, j.priority, j.percent_completed
 ), box AS (
   INSERT INTO jobservice.outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
@@ -38,7 +39,7 @@ WITH locked AS MATERIALIZED (
       claim_date = NULL, start_date = NULL, stop_date = NULL, stop_requested_at = NULL, stop_reason = NULL, percent_completed = 0, progress_done = NULL,
       progress_total = NULL, progress_message = NULL, estimated_completion = NULL, result = NULL, result_class = NULL, error_type = NULL, error_message = NULL,
       stack_trace = NULL, trigger_after_date = NULL, expiration_date = coalesce(:expiration::timestamptz, j.expiration_date)
-  FROM locked l WHERE j.id = l.id AND j.status IN ('FAILED', 'ABORTED') AND l.too_late IS NOT TRUE
+  FROM locked l WHERE j.id = l.id AND j.id = ANY (:ids::uuid[]) AND j.status IN ('FAILED', 'ABORTED') AND l.too_late IS NOT TRUE
   RETURNING j.id, j.queue, j.sequence, j.run, j.attempt, j.queued_date, j.priority, j.percent_completed, l.was
 ), box AS (
   INSERT INTO jobservice.outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
@@ -52,7 +53,7 @@ WITH locked AS MATERIALIZED (
 )
 SELECT i.id AS job_id, CASE WHEN c.id IS NOT NULL THEN 'QUEUED' ELSE l.was END AS status, c.id IS NOT NULL AS accepted,
        CASE WHEN l.id IS NULL THEN 'unknown_job' WHEN c.id IS NULL THEN 'not_legal' END AS code,
-       CASE WHEN c.id IS NULL AND l.was IN ('FAILED', 'ABORTED') THEN 'its expiration date has passed; give a new one' END AS reason, a.announce::text
+       CASE WHEN c.id IS NULL AND l.was IN ('FAILED', 'ABORTED') AND l.too_late THEN 'its expiration date has passed; give a new one' END AS reason, a.announce::text
 FROM unnest(:ids::uuid[]) WITH ORDINALITY i (id, n) LEFT JOIN locked l ON l.id = i.id LEFT JOIN changed c ON c.id = i.id,
   (SELECT jobservice.announce((SELECT array_agg(DISTINCT queue) FROM changed), EXISTS (SELECT FROM changed))) a ORDER BY i.n;
 
@@ -61,7 +62,7 @@ FROM unnest(:ids::uuid[]) WITH ORDINALITY i (id, n) LEFT JOIN locked l ON l.id =
 WITH locked AS MATERIALIZED (
   SELECT j.id FROM jobservice.job_info j WHERE j.id = ANY (:ids::uuid[]) AND (:tenant::text IS NULL OR j.tenant = :tenant) ORDER BY j.id FOR NO KEY UPDATE
 ), changed AS (
-  UPDATE jobservice.job_info j SET locked = :locked::boolean FROM locked l WHERE j.id = l.id RETURNING j.id, j.status
+  UPDATE jobservice.job_info j SET locked = :locked::boolean FROM locked l WHERE j.id = l.id AND j.id = ANY (:ids::uuid[]) RETURNING j.id, j.status
 )
 SELECT i.id AS job_id, c.status, c.id IS NOT NULL AS accepted, CASE WHEN c.id IS NULL THEN 'unknown_job' END AS code, NULL::text AS reason
 FROM unnest(:ids::uuid[]) WITH ORDINALITY i (id, n) LEFT JOIN changed c ON c.id = i.id ORDER BY i.n;
@@ -72,7 +73,7 @@ WITH locked AS MATERIALIZED (
   SELECT j.id, j.status FROM jobservice.job_info j WHERE j.id = ANY (:ids::uuid[]) AND (:tenant::text IS NULL OR j.tenant = :tenant) ORDER BY j.id FOR NO KEY UPDATE
 ), changed AS (
   UPDATE jobservice.job_info j SET priority = coalesce(:priority::integer, j.priority), expiration_date = coalesce(:expiration::timestamptz, j.expiration_date)
-  FROM locked l WHERE j.id = l.id AND j.status IN ('PENDING', 'QUEUED') RETURNING j.id
+  FROM locked l WHERE j.id = l.id AND j.id = ANY (:ids::uuid[]) AND j.status IN ('PENDING', 'QUEUED') RETURNING j.id
 )
 SELECT i.id AS job_id, l.status, c.id IS NOT NULL AS accepted, CASE WHEN l.id IS NULL THEN 'unknown_job' WHEN c.id IS NULL THEN 'not_legal' END AS code, NULL::text AS reason
 FROM unnest(:ids::uuid[]) WITH ORDINALITY i (id, n) LEFT JOIN locked l ON l.id = i.id LEFT JOIN changed c ON c.id = i.id ORDER BY i.n;

@@ -34,7 +34,9 @@ WITH item AS (
       claim_date           = CASE WHEN t.becomes NOT IN ('QUEUED', 'PENDING') THEN j.claim_date END,
       start_date           = CASE WHEN t.becomes NOT IN ('QUEUED', 'PENDING') THEN t.started END,
       stop_date            = CASE WHEN t.becomes IN ('SUCCEEDED', 'FAILED', 'ABORTED') THEN t.at END,
-      stop_reason          = CASE WHEN t.becomes = 'ABORTED' THEN coalesce(j.stop_reason, t.reason) ELSE j.stop_reason END,
+      stop_reason          = CASE WHEN t.becomes <> 'ABORTED' THEN j.stop_reason
+                                  WHEN t.outcome = 'ABORTED' AND starts_with(t.reason, coalesce(j.stop_reason, '')) THEN t.reason  -- the run may know more
+                                  ELSE coalesce(j.stop_reason, t.reason) END,
       percent_completed    = CASE WHEN t.becomes = 'SUCCEEDED' THEN 100 WHEN t.becomes IN ('QUEUED', 'PENDING') THEN 0 ELSE j.percent_completed END,
       progress_done        = CASE WHEN t.becomes NOT IN ('QUEUED', 'PENDING') THEN j.progress_done END,
       progress_total       = CASE WHEN t.becomes NOT IN ('QUEUED', 'PENDING') THEN j.progress_total END,

@@ -57,6 +57,9 @@ class RunLike(Protocol):
 class WriterListener(Protocol):
     """Who is told how runs stand in the database. None of these waits or raises."""
 
+    def started(self, job_id: UUID, run: int) -> None:
+        """The start of the run is committed."""
+
     def settled(self, job_id: UUID, run: int, status: JobStatus) -> None:
         """The end of the run is committed."""
 
@@ -277,6 +280,8 @@ class StatusWriter:
             facts.extend(facts_of(row, item, self._daemon_id))
             if isinstance(item.outcome, Succeeded) and item.outcome.result is not None:
                 results[item.job_id] = item.outcome.result
+            if row["starts"]:
+                self._listener.started(item.job_id, item.run)
             if row["ends"]:
                 self._listener.settled(item.job_id, item.run, JobStatus(row["status"]))
             elif row["stop_requested"]:

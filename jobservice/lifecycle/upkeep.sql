@@ -1,9 +1,11 @@
 -- Statements of any daemon, on its own initiative. Their facts belong to nobody (`daemon_id` NULL): whoever sweeps publishes them.
+-- What is due is looked for with now(): clock_timestamp() may change within a scan, so no index can be searched by it, and a look
+-- would read all that is not due yet.
 
 -- name: look()^
 -- What there is to do, in one probe of each partial index: the only query that an idle daemon's upkeep sends.
 SELECT (SELECT min(j.trigger_after_date) - clock_timestamp() FROM jobservice.job_info j WHERE j.status = 'PENDING' AND j.held IN ('trigger', 'backoff')) AS next_due,
-       EXISTS (SELECT FROM jobservice.job_info j WHERE j.status IN ('PENDING', 'QUEUED') AND j.expiration_date <= clock_timestamp()) AS expired,
+       EXISTS (SELECT FROM jobservice.job_info j WHERE j.status IN ('PENDING', 'QUEUED') AND j.expiration_date <= now()) AS expired,
        EXISTS (SELECT FROM jobservice.job_info j WHERE j.status = 'QUEUED' AND j.blocked) AS blocked,
        EXISTS (SELECT FROM jobservice.outbox o LEFT JOIN jobservice.daemon d ON d.id = o.daemon_id
                WHERE o.daemon_id IS NULL OR d.id IS NULL OR d.lost_at IS NOT NULL OR d.stopped_at IS NOT NULL) AS unpublished;
@@ -12,7 +14,7 @@ SELECT (SELECT min(j.trigger_after_date) - clock_timestamp() FROM jobservice.job
 -- PENDING → QUEUED for jobs whose trigger date has come. Returns the queues, one row for each job.
 WITH locked AS MATERIALIZED (
   SELECT j.id FROM jobservice.job_info j
-  WHERE j.id = ANY (ARRAY(SELECT d.id FROM jobservice.job_info d WHERE d.status = 'PENDING' AND d.held IN ('trigger', 'backoff') AND d.trigger_after_date <= clock_timestamp()
+  WHERE j.id = ANY (ARRAY(SELECT d.id FROM jobservice.job_info d WHERE d.status = 'PENDING' AND d.held IN ('trigger', 'backoff') AND d.trigger_after_date <= now()
                           ORDER BY d.trigger_after_date LIMIT :batch::integer))
     AND j.status = 'PENDING' ORDER BY j.id FOR NO KEY UPDATE SKIP LOCKED
 ), changed AS (
@@ -32,7 +34,7 @@ SELECT c.id, c.queue, a.announce::text FROM changed c,
 -- PENDING / QUEUED → FAILED for waiting jobs whose expiration date has passed.
 WITH locked AS MATERIALIZED (
   SELECT j.id, j.status AS was FROM jobservice.job_info j
-  WHERE j.id = ANY (ARRAY(SELECT d.id FROM jobservice.job_info d WHERE d.status IN ('PENDING', 'QUEUED') AND d.expiration_date <= clock_timestamp()
+  WHERE j.id = ANY (ARRAY(SELECT d.id FROM jobservice.job_info d WHERE d.status IN ('PENDING', 'QUEUED') AND d.expiration_date <= now()
                           ORDER BY d.expiration_date LIMIT :batch::integer))
     AND j.status IN ('PENDING', 'QUEUED') ORDER BY j.id FOR NO KEY UPDATE SKIP LOCKED
 ), changed AS (
@@ -105,7 +107,7 @@ SELECT DISTINCT j.tenant, j.concurrency_key AS key FROM jobservice.job_info j WH
 -- Deletes ended jobs of one status, a bounded batch a call; never a locked one, never one with unpublished facts. Returns how many.
 WITH old AS MATERIALIZED (
   SELECT j.id FROM jobservice.job_info j
-  WHERE j.status = :status AND j.status IN ('SUCCEEDED', 'FAILED', 'ABORTED') AND j.stop_date < clock_timestamp() - make_interval(secs => :older_than::double precision)
+  WHERE j.status = :status AND j.status IN ('SUCCEEDED', 'FAILED', 'ABORTED') AND j.stop_date < now() - make_interval(secs => :older_than::double precision)
     -- A row is written up to a statement's time after the dates that it tells of, so the oldest one's own jobs need the minute.
     AND j.stop_date < coalesce((SELECT o.created_at - interval '1 minute' FROM jobservice.outbox o ORDER BY o.id LIMIT 1), 'infinity') AND NOT j.locked
   ORDER BY j.stop_date LIMIT :batch::integer FOR UPDATE SKIP LOCKED
@@ -122,7 +124,7 @@ SELECT count(*) FROM gone;
 -- PENDING → ABORTED for jobs that a user has held for longer than `retention.pending`; the next cleaning takes them.
 WITH locked AS MATERIALIZED (
   SELECT j.id FROM jobservice.job_info j
-  WHERE j.status = 'PENDING' AND j.held = 'user' AND j.created_date < clock_timestamp() - make_interval(secs => :older_than::double precision) AND NOT j.locked
+  WHERE j.status = 'PENDING' AND j.held = 'user' AND j.created_date < now() - make_interval(secs => :older_than::double precision) AND NOT j.locked
   ORDER BY j.created_date LIMIT :batch::integer
 )
 SELECT s.job_id FROM (SELECT array_agg(l.id) AS ids FROM locked l) x, LATERAL jobservice.stop_jobs(x.ids, 'held for longer than retention.pending') s WHERE x.ids IS NOT NULL;

@@ -70,6 +70,12 @@ class InFlight:
 
     # What the status writer tells.
 
+    def started(self, job_id: UUID, run: int) -> None:
+        """The start of the run is committed."""
+        held = self._held.get((job_id, run))
+        if held is not None:
+            self._tell("job.start", held)
+
     def settled(self, job_id: UUID, run: int, status: JobStatus) -> None:
         """The end of the run is committed."""
         held = self._held.pop((job_id, run), None)
@@ -77,17 +83,7 @@ class InFlight:
             return
         if held.concurrency_key is not None:
             self._released(held.concurrency_key)
-        card = held.run.claimed.card
-        self._log.info(
-            _event(held.run.outcome, status),
-            job_id=str(job_id),
-            run=run,
-            tenant=card.tenant,
-            queue=card.queue,
-            job_class=card.job_class,
-            status=status.value,
-            correlation_id=card.correlation_id,
-        )
+        self._tell(_event(held.run.outcome, status), held, status=status.value)
 
     def stale(self, job_id: UUID, run: int, status: str | None) -> None:
         """The job belongs to a newer run, or to nobody: this run ends, and what it says is not written."""
@@ -102,6 +98,19 @@ class InFlight:
     def stop_marked(self, job_id: UUID, run: int) -> None:
         """The start is committed, and somebody has asked to stop the job."""
         self.stop({(job_id, run): "stopped"})
+
+    def _tell(self, event: str, held: Held, **more: str) -> None:
+        run, card = held.run, held.run.claimed.card
+        self._log.info(
+            event,
+            job_id=str(run.job_id),
+            run=run.run,
+            tenant=card.tenant,
+            queue=card.queue,
+            job_class=card.job_class,
+            correlation_id=card.correlation_id,
+            **more,
+        )
 
 
 def _event(outcome: Outcome | None, status: JobStatus) -> str:

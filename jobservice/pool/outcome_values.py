@@ -14,7 +14,7 @@ _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Succeeded, Fail
 
 def claimed_to_value(claimed: ClaimedJob) -> Any:
     """JSON values."""
-    return orjson.loads(orjson.dumps(claimed))
+    return orjson.loads(orjson.dumps(claimed, default=str))  # a driver's UUID is no UUID to orjson
 
 
 def claimed_from_value(value: Any) -> ClaimedJob:

@@ -175,16 +175,6 @@ class Run(RunContext):
     def _report_start(self) -> None:
         self.started_at = time.monotonic()
         self._reports.start(self)
-        card = self.claimed.card
-        self._log.info(
-            "job.start",
-            job_id=str(self.job_id),
-            run=self.run,
-            tenant=card.tenant,
-            queue=card.queue,
-            job_class=card.job_class,
-            correlation_id=card.correlation_id,
-        )
 
     async def _execute(self, prepared: _Prepared) -> Outcome:
         self._executing, self._executed = prepared.executor, prepared

@@ -25,6 +25,8 @@ class Told:
     stop_marks: list[tuple[UUID, int]] = field(default_factory=list)
     committed: list[Committed] = field(default_factory=list)
 
+    def started(self, job_id: UUID, run: int) -> None: ...
+
     def settled(self, job_id: UUID, run: int, status: JobStatus) -> None:
         self.settled_runs.append((job_id, run, status))
 

@@ -66,6 +66,8 @@ class Listener:
     def __init__(self) -> None:
         self.stale_runs: list[tuple[UUID, int]] = []
 
+    def started(self, job_id: UUID, run: int) -> None: ...
+
     def settled(self, job_id: UUID, run: int, status: JobStatus) -> None: ...
 
     def stale(self, job_id: UUID, run: int, status: str | None) -> None:
