@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+import signal
 from collections.abc import Iterator
 
 import pika
@@ -10,6 +11,10 @@ import structlog
 
 from jobservice.testing.backend import SERVICES, choose
 from jobservice.testing.databases import Databases
+
+# Whoever starts the tests in the background (`&` in a script) has them, and all that they start, ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The plugin is blocked in pyproject.toml and loaded here: as an entry point it would come before coverage begins.
 pytest_plugins = ["jobservice.testing.fixtures"]

@@ -1,0 +1,219 @@
+"""One run as a table of contents: prepare, disturb, let it settle, look for what is left, compare."""
+
+import asyncio
+import json
+import os
+import random
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiormq
+import asyncpg
+
+from chaos import leftovers
+from chaos.checks import Evidence, check
+from chaos.daemon_logs import unforeseen
+from chaos.faults import Faults
+from chaos.findings import QUERIES, find
+from chaos.fleet import Fleet
+from chaos.jobs.effects import URL as JOBS_DATABASE_URL
+from chaos.leftovers import until
+from chaos.load import Load
+from chaos.main_thread import MainThread
+from chaos.plan import Plan
+from chaos.recorder import Recorder
+from chaos.report import Outcome
+from jobservice.servers.stack import PrivateStack
+from jobservice.store.schema import apply
+
+PREFIX = "chaos"
+MAX_LOST_RUNS = 3
+STOP_GRACE = 3.0
+READY_WITHIN = 60.0
+SETTLED_WITHIN = 180.0
+RESTART_PAUSE = 1.0
+HEARTBEATS_IN_LEASE = 6
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the command line says of a run."""
+
+    seed: int
+    daemons: int
+    lease: float
+
+
+class Course:
+    """`run` is the whole of it."""
+
+    def __init__(self, *, plan: Plan, sizes: Sizes, stack: PrivateStack, main: MainThread, directory: Path) -> None:
+        self._plan = plan
+        self._sizes = sizes
+        self._database_url = stack.database_url
+        self._amqp_url = stack.amqp_url
+        self._versions = "; ".join(stack.describe())
+        self._workspaces = directory / "workspaces"
+        self._fleet = Fleet(
+            main=main,
+            count=sizes.daemons,
+            database_url=stack.database_url,
+            amqp_url=stack.amqp_url,
+            environment=self._environment(),
+            directory=directory,
+        )
+        self._faults = Faults(fleet=self._fleet, stack=stack, main=main)
+        self._recorder = Recorder(url=stack.amqp_url, prefix=PREFIX)
+        self._load = Load(
+            plan=plan,
+            database_url=stack.database_url,
+            amqp_url=stack.amqp_url,
+            prefix=PREFIX,
+            recorder=self._recorder,
+        )
+        self._wrong: dict[str, list[str]] = {}
+        self._notes: dict[str, object] = {}
+
+    async def run(self) -> Outcome:
+        """From an empty installation to its judgement."""
+        began = time.monotonic()
+        recording = asyncio.create_task(self._recorder.run())
+        try:
+            await self._prepare()
+            await self._disturb()
+            await self._settle()
+            await self._look_for_leftovers()
+            evidence = await self._gather()
+        finally:
+            recording.cancel()
+            await asyncio.gather(recording, return_exceptions=True)
+            await self._load.close()
+            await self._fleet.close()
+        self._wrong = check(evidence, max_lost_runs=MAX_LOST_RUNS) | self._wrong
+        return Outcome(
+            seed=self._sizes.seed,
+            versions=self._versions,
+            seconds=time.monotonic() - began,
+            daemons=self._sizes.daemons,
+            lease=self._sizes.lease,
+            faults=self._faults.done,
+            evidence=evidence,
+            wrong=self._wrong,
+            notes=self._notes,
+        )
+
+    # The steps, in their order.
+
+    async def _prepare(self) -> None:
+        connection = await asyncpg.connect(self._database_url)
+        try:
+            await apply(connection)
+            await connection.execute(Path(__file__).with_name("effects.sql").read_text())
+            await self._recorder.ready()
+            await self._fleet.start()
+            # Who submits before a daemon has declared the queues is told so by nobody.
+            if not await until(lambda: self._all_beat(connection), READY_WITHIN):
+                raise RuntimeError(f"the daemons did not start; see {self._fleet.logs[0].read_text()[-2000:]}")
+        finally:
+            await connection.close()
+
+    async def _all_beat(self, connection: asyncpg.Connection) -> bool:
+        beating = await connection.fetchval("SELECT count(*) FROM jobservice.daemon WHERE counter > 1 AND idle")
+        return bool(beating == self._sizes.daemons) and all(place.broker.connections for place in self._fleet.places)
+
+    async def _disturb(self) -> None:
+        restarting = asyncio.create_task(
+            self._load.restart_some(random.Random(f"restarts {self._sizes.seed}"), RESTART_PAUSE)
+        )
+        telling = asyncio.create_task(self._tell())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._load.run())
+                group.create_task(self._faults.run(self._plan.faults))
+        finally:
+            for task in (restarting, telling):
+                task.cancel()
+            await asyncio.gather(restarting, telling, return_exceptions=True)
+
+    async def _tell(self) -> None:
+        while True:
+            await asyncio.sleep(10)
+            recorder = self._recorder
+            print(
+                f"{self._faults.elapsed:6.0f} s  {self._faults.done.total():4} faults  {len(recorder.lives):6} jobs"
+                f"  {sum(life[-1].final for life in recorder.lives.values()):6} ended  {recorder.events:7} events",
+                file=sys.stderr,
+            )
+
+    async def _settle(self) -> None:
+        began = time.monotonic()
+        await self._load.stop_the_rest()
+        connection = await asyncpg.connect(self._database_url)
+        broker = await aiormq.connect(self._amqp_url)
+        try:
+            channel = await broker.channel()
+
+            async def quiet() -> bool:
+                waiting = await _messages(channel, "submissions") + await _messages(channel, "control")
+                [row] = await connection.fetch(QUERIES["counts"])
+                published = self._recorder.events >= row["changes"]
+                return bool(not waiting and not row["live"] and not row["outbox"] and published)
+
+            wrong = [] if await until(quiet, SETTLED_WITHIN) else [f"it is not quiet {SETTLED_WITHIN:.0f} s after"]
+            rejected = await _messages(channel, "rejected")
+            wrong += [f"{rejected} messages were rejected"] if rejected else []
+            wrong += await leftovers.of_idle_daemons(connection, self._fleet)
+        finally:
+            await connection.close()
+            await broker.close()
+        self._notes["time to settle after the last fault"] = f"{time.monotonic() - began:.1f} s"
+        self._wrong["all settles, and daemons hold nothing when there is nothing to do"] = wrong
+
+    async def _look_for_leftovers(self) -> None:
+        await self._fleet.leave()
+        connection = await asyncpg.connect(self._database_url)
+        try:
+            wrong = await leftovers.of_ended_daemons(connection, self._fleet, self._workspaces)
+        finally:
+            await connection.close()
+        self._wrong["no connection, process or workspace is left"] = wrong
+        self._wrong["daemons ended when told to, and only then"] = self._fleet.problems
+        self._wrong["daemons met no error that they did not foresee"] = unforeseen(self._fleet.logs)
+
+    async def _gather(self) -> Evidence:
+        connection = await asyncpg.connect(self._database_url)
+        try:
+            found = await find(connection)
+        finally:
+            await connection.close()
+        return Evidence(self._load.told, self._recorder, found)
+
+    def _environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("JOBSERVICE_")}
+        settings = {
+            "broker__prefix": PREFIX,
+            "jobs__packages": json.dumps(["chaos.jobs"]),
+            "jobs__completion_update_interval": 0.5,
+            "daemon__lease": self._sizes.lease,
+            "daemon__heartbeat": self._sizes.lease / HEARTBEATS_IN_LEASE,
+            "daemon__drain_timeout": 2.0,
+            "daemon__max_lost_runs": MAX_LOST_RUNS,
+            "pool__capacity": 20,
+            "pool__processes": 2,
+            "pool__stop_grace": STOP_GRACE,
+            "events__submissions": "true",
+            "workspace__directory": self._workspaces,
+            "logs__level": "warning",
+            "logs__format": "json",
+        }
+        return {
+            **kept,
+            JOBS_DATABASE_URL: self._database_url,
+            **{f"JOBSERVICE_{name.upper()}": str(value) for name, value in settings.items()},
+        }
+
+
+async def _messages(channel: aiormq.abc.AbstractChannel, queue: str) -> int:
+    return (await channel.queue_declare(f"{PREFIX}.{queue}", passive=True)).message_count or 0

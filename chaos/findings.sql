@@ -1,0 +1,25 @@
+-- name: jobs
+SELECT j.id::text AS id, j.tenant, j.job_class, j.status, j.run, j.attempt, j.max_attempts, j.lost_runs, j.sequence, j.stop_requested_at, j.stop_date,
+       j.error_type, j.error_message, j.result::text AS result, j.parameters::text AS parameters, j.correlation_id, j.daemon_id::text AS daemon_id
+FROM jobservice.job_info j;
+
+-- name: runs
+SELECT r.job_id::text AS job_id, r.run, r.ending, r.daemon_id::text AS daemon_id FROM jobservice.job_run r;
+
+-- name: keys
+SELECT k.key, k.job_id::text AS job_id FROM jobservice.idempotency_key k;
+
+-- name: effects
+SELECT e.job_id::text AS job_id, e.run, e.done FROM chaos.effect e;
+
+-- name: executed_twice
+SELECT x.job_id::text AS job_id, x.run FROM chaos.execution x GROUP BY x.job_id, x.run HAVING count(*) > 1;
+
+-- name: daemons
+SELECT d.id::text AS id, d.pid, d.lost_at, d.stopped_at FROM jobservice.daemon d;
+
+-- name: counts
+SELECT (SELECT count(*) FROM chaos.execution) AS executions, (SELECT count(*) FROM chaos.refused) AS refused,
+       (SELECT count(*) FROM jobservice.outbox) AS outbox, (SELECT count(*) FROM jobservice.outbox_rejected) AS outbox_rejected,
+       (SELECT count(*) FROM jobservice.job_info WHERE status NOT IN ('SUCCEEDED', 'FAILED', 'ABORTED')) AS live,
+       (SELECT coalesce(sum(sequence), 0) FROM jobservice.job_info) AS changes;
