@@ -70,9 +70,9 @@ class Parts:
         url = settings.database_url or ""
         self.daemons = Daemons(schema=schema)
         self._outbox = Outbox(schema=schema)
-        self.claim_session = Session(url=url, name="claim")
-        self.writer_session = Session(url=url, name="writer")
-        self.intake_session = Session(url=url, name="intake", on_connect=ears.listen)
+        self.claim_session = Session(url=url, name="claim", owner=daemon_id)
+        self.writer_session = Session(url=url, name="writer", owner=daemon_id)
+        self.intake_session = Session(url=url, name="intake", owner=daemon_id, on_connect=ears.listen)
         self._names = BrokerNames(settings.broker.prefix)
         self.link = BrokerLink(
             url=settings.amqp_url or "", name=f"jobservice events {self.id}", set_up=self.declare_topology

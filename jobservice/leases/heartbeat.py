@@ -80,7 +80,7 @@ class Heartbeat:
 
     def _run(self) -> None:
         with asyncio.Runner() as runner:
-            session = Session(url=self._url, name="heartbeat")
+            session = Session(url=self._url, name="heartbeat", owner=self._daemon_id)
             try:
                 while not self._stop.is_set():
                     if not runner.run(self._beat(session)):

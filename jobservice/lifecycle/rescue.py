@@ -24,7 +24,7 @@ class Rescuer:
     async def mark_lost_and_rescue(self, connection: asyncpg.Connection, daemon_id: UUID, counter: int) -> bool:
         """Marks the daemon lost if its counter still stands, and hands its jobs back, in one transaction.
 
-        False when it beat in between.
+        False when it beat in between. Then ends what sessions it still has on the server.
         """
         async with connection.transaction():
             marked = await self._sql.mark_lost(connection, daemon=daemon_id, counter=counter)
@@ -32,6 +32,11 @@ class Rescuer:
                 return False
             log.warning("daemon.mark_lost", daemon_id=str(daemon_id), counter=counter)
             await self._rescue(connection)
+        try:
+            async for _ in self._sql.cut_off(connection, daemon=daemon_id):
+                pass
+        except asyncpg.InsufficientPrivilegeError as error:
+            log.warning("daemon.cut_off", daemon_id=str(daemon_id), reason=str(error))
         return True
 
     async def rescue(self, connection: asyncpg.Connection) -> bool:

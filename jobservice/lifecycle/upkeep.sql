@@ -55,6 +55,11 @@ SELECT c.id, a.announce::text FROM changed c, (SELECT jobservice.announce(NULL, 
 UPDATE jobservice.daemon SET lost_at = clock_timestamp()
 WHERE id = :daemon::uuid AND counter = :counter AND lost_at IS NULL AND stopped_at IS NULL RETURNING id;
 
+-- name: cut_off(daemon)
+-- Ends the sessions of a daemon that is marked lost: one that is frozen may hold the sweep's lock, or a row. It comes back to its lost mark.
+SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a JOIN jobservice.daemon d ON d.id = :daemon::uuid AND d.lost_at IS NOT NULL
+WHERE a.datname = current_database() AND a.usename = current_user AND a.application_name LIKE 'jobservice %' || d.id::text;
+
 -- name: rescue(max_lost_runs, batch)
 -- TO_BE_RUN / RUNNING → QUEUED for jobs whose daemon is not alive: missing, marked lost, or stopped. No attempt is spent, but a lost run
 -- counts: from `max_lost_runs` on the job is poison and ends FAILED. A job with a stop mark ends ABORTED. SKIP LOCKED: a late finish

@@ -34,8 +34,10 @@ OnConnect = Callable[[asyncpg.Connection], Awaitable[None]]
 class Session:
     """`async with session.use() as connection`: exclusive, connected, errors translated."""
 
-    def __init__(self, *, url: str, name: str, on_connect: OnConnect | None = None) -> None:
+    def __init__(self, *, url: str, name: str, owner: object = "", on_connect: OnConnect | None = None) -> None:
+        """`name` and `owner` (the daemon's id) are how the server's statistics call it."""
         self.name = name
+        self._application = f"jobservice {name} {owner}".rstrip()
         self.losses = 0
         """How often an established connection was lost; answers may have been lost with it."""
         self._url = url
@@ -81,7 +83,7 @@ class Session:
                 self._url,
                 timeout=CONNECT_TIMEOUT_SECONDS,
                 command_timeout=GIVEN_UP_AFTER_SECONDS,
-                server_settings={"application_name": f"jobservice {self.name}", **_SETTINGS},
+                server_settings={"application_name": self._application, **_SETTINGS},
             )
             try:
                 if self._on_connect is not None:
