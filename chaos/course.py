@@ -141,9 +141,10 @@ class Course:
         while True:
             await asyncio.sleep(10)
             recorder = self._recorder
+            ended = sum(life[-1].final for life in recorder.lives.values())
             print(
-                f"{self._faults.elapsed:6.0f} s  {self._faults.done.total():4} faults  {len(recorder.lives):6} jobs"
-                f"  {sum(life[-1].final for life in recorder.lives.values()):6} ended  {recorder.events:7} events",
+                f"{self._faults.elapsed:6.0f} s  {self._faults.done.total():4} faults  {len(self._load.told.keys):6}"
+                f" accepted  {len(recorder.lives):6} told of  {ended:6} ended  {recorder.events:7} events",
                 file=sys.stderr,
             )
 

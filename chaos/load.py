@@ -160,6 +160,7 @@ class Load:
         properties = Basic.Properties(delivery_mode=2, content_type="application/json", message_id=message_id)
         name = f"{self._prefix}.{exchange}"
         while True:
+            channel = None
             try:
                 channel = await self._open()
                 sending = channel.basic_publish(
@@ -168,7 +169,8 @@ class Load:
                 if isinstance(await patiently(sending, _PATIENCE), Basic.Ack):
                     return
             except AWAY:
-                self._channel = None
+                if self._channel is channel:  # others may have a new one already
+                    self._channel = None
             self.told.lost_answers += 1
             await asyncio.sleep(_AGAIN)
 

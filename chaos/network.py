@@ -109,7 +109,8 @@ class Line:
     async def _pump(
         self, wire: "_Wire", source: asyncio.StreamReader, sink: asyncio.StreamWriter, answers: bool
     ) -> None:
-        with contextlib.suppress(ConnectionError):
+        # RuntimeError: the other pump has ended this wire meanwhile.
+        with contextlib.suppress(ConnectionError, RuntimeError):
             while data := await self._read(source, answers):
                 if self._delay:
                     await asyncio.sleep(self._delay)

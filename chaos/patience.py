@@ -10,8 +10,16 @@ import asyncpg
 
 T = TypeVar("T")
 
-# aiormq says RuntimeError for a channel that is closed.
-AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, aiormq.AMQPError, RuntimeError)
+# aiormq says RuntimeError for a channel that is closed, asyncpg InternalClientError for some moments of a loss.
+AWAY = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    aiormq.AMQPError,
+    RuntimeError,
+    StopAsyncIteration,
+)
 """What clients get from servers that are not there."""
 
 

@@ -19,6 +19,7 @@ from chaos.patience import AWAY, patiently
 
 PREFETCH = 500
 _AGAIN = 0.2
+_CONNECTED_WITHIN = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Recorder:
                 await asyncio.sleep(_AGAIN)
 
     async def _consume(self) -> None:
-        connection = await aiormq.connect(self._url)
+        connection = await patiently(aiormq.connect(self._url), _CONNECTED_WITHIN)
         try:
             channel = await connection.channel()
             await channel.basic_qos(prefetch_count=PREFETCH)

@@ -18,7 +18,7 @@ PAUSE = 0.1
 PATIENCE = 60.0
 """Seconds of an absent database after which a job fails."""
 
-_AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, psycopg.Error)
+_AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, psycopg.Error)
 _pools: dict[asyncio.AbstractEventLoop, asyncpg.Pool] = {}
 _of_thread = threading.local()
 
