@@ -14,6 +14,17 @@ from jobservice.domain.errors import BrokerUnavailable, ConfigurationError, JobS
 
 T = TypeVar("T")
 
+# RuntimeError is what a closed aiormq connection or channel raises (ChannelInvalidStateError is one);
+# StopAsyncIteration comes out of a connect whose connection is closed in the middle of the greeting.
+_AWAY = (
+    exceptions.AMQPError,
+    OSError,
+    TimeoutError,
+    asyncio.CancelledError,
+    EOFError,
+    RuntimeError,
+    StopAsyncIteration,
+)
 _MISCONFIGURED = (exceptions.ChannelPreconditionFailed, exceptions.ChannelAccessRefused)
 
 
@@ -47,9 +58,8 @@ def translated(error: BaseException, *, doing: str) -> BaseException:
         return ConfigurationError(f"RabbitMQ refuses {doing}: {reason(error)}")
     if isinstance(error, exceptions.ProbableAuthenticationError):
         return BrokerUnavailable(f"RabbitMQ refused the login while {doing}: check user and password of the AMQP URL")
-    # RuntimeError is what a closed aiormq connection or channel raises (ChannelInvalidStateError is one).
-    known = (exceptions.AMQPError, OSError, TimeoutError, asyncio.CancelledError, EOFError, RuntimeError)
-    if isinstance(error, known):
+    # A bare Exception ends what was under way where aiormq does not know why the connection closed.
+    if isinstance(error, _AWAY) or (type(error) is Exception and not error.args):
         return BrokerUnavailable(f"RabbitMQ is not reachable while {doing}: {reason(error)}")
     return error
 

@@ -11,6 +11,7 @@ from aiormq.abc import AbstractChannel
 
 from jobservice.broker.backoff import Backoff
 from jobservice.broker.connection import BrokerLink
+from jobservice.broker.driver import translated
 from jobservice.domain.errors import BrokerUnavailable, ConfigurationError
 
 Eventually = Callable[[Callable[[], object]], Awaitable[None]]
@@ -71,6 +72,20 @@ async def test_a_broker_that_does_not_answer_is_given_up_after_the_deadline(prox
             await link.wait_connected(1)
         proxy.thaw()
         await link.wait_connected(20)
+
+
+@pytest.mark.parametrize("error", [StopAsyncIteration(), Exception(), RuntimeError("closed"), ConnectionError()])
+def test_what_the_driver_raises_when_a_connection_closes_means_that_the_broker_is_away(error: Exception) -> None:
+    told = translated(error, doing="connecting")
+
+    assert isinstance(told, BrokerUnavailable)
+    assert "while connecting" in str(told)
+
+
+def test_an_error_of_ours_is_not_taken_for_an_absent_broker() -> None:
+    mistake = KeyError("name")
+
+    assert translated(mistake, doing="connecting") is mistake
 
 
 async def test_a_set_up_that_the_broker_refuses_is_told_with_its_reason(proxy: Any) -> None:
