@@ -144,7 +144,7 @@ CREATE TABLE IF NOT EXISTS job_info (
 CREATE INDEX IF NOT EXISTS job_info_claim     ON job_info (queue, tenant, priority DESC, number) WHERE status = 'QUEUED' AND NOT blocked;
 CREATE INDEX IF NOT EXISTS job_info_live      ON job_info (queue, tenant, daemon_id) WHERE status IN ('TO_BE_RUN', 'RUNNING');
 CREATE INDEX IF NOT EXISTS job_info_due       ON job_info (trigger_after_date) WHERE status = 'PENDING' AND held IN ('trigger', 'backoff');
-CREATE INDEX IF NOT EXISTS job_info_held      ON job_info (created_date) WHERE status = 'PENDING' AND held = 'user';
+CREATE INDEX IF NOT EXISTS job_info_held      ON job_info (created_date) WHERE status = 'PENDING' AND held IN ('user', 'stage');
 CREATE INDEX IF NOT EXISTS job_info_expiry    ON job_info (expiration_date) WHERE status IN ('PENDING', 'QUEUED') AND expiration_date IS NOT NULL;
 CREATE INDEX IF NOT EXISTS job_info_keyed     ON job_info (tenant, concurrency_key, priority DESC, number) WHERE concurrency_key IS NOT NULL AND status IN ('QUEUED', 'TO_BE_RUN', 'RUNNING');
 CREATE INDEX IF NOT EXISTS job_info_blocked   ON job_info (tenant, concurrency_key) WHERE status = 'QUEUED' AND blocked;

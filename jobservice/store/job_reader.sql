@@ -16,25 +16,25 @@ ORDER BY g.n;
 -- Newest first: ids are ordered by time (version 7), so the key is read backwards. The ids alone: the wide rows of
 -- what the filters leave out are never fetched.
 SELECT j.id FROM jobservice.job_info j
-WHERE (:statuses::text[] IS NULL OR j.status = ANY (:statuses))
-  AND (:job_class::text IS NULL OR j.job_class = :job_class)
-  AND (:owner::text IS NULL OR j.owner = :owner)
-  AND (:queue::text IS NULL OR j.queue = :queue)
-  AND (:parameters::text IS NULL OR j.parameters @> :parameters::text::jsonb)
-  AND (:after::uuid IS NULL OR j.id < :after)
-ORDER BY j.id DESC LIMIT :limit;
-
--- name: find_job_ids_of_tenant(tenant, statuses, job_class, owner, queue, parameters, after, limit)
--- A statement of its own: with "tenant is null or equal" no plan for all callers could use job_info_list.
-SELECT j.id FROM jobservice.job_info j
-WHERE j.tenant = :tenant
+WHERE j.id < coalesce(:after::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
   AND (:statuses::text[] IS NULL OR j.status = ANY (:statuses))
   AND (:job_class::text IS NULL OR j.job_class = :job_class)
   AND (:owner::text IS NULL OR j.owner = :owner)
   AND (:queue::text IS NULL OR j.queue = :queue)
   AND (:parameters::text IS NULL OR j.parameters @> :parameters::text::jsonb)
-  AND (:after::uuid IS NULL OR j.id < :after)
 ORDER BY j.id DESC LIMIT :limit;
+
+-- name: find_job_ids_of_tenant(tenant, statuses, job_class, owner, queue, parameters, after, limit)
+-- A statement of its own: with "tenant is null or equal" no plan for all callers could use job_info_list. Bounds instead of an equality,
+-- and the tenant in the order: with an equality the planner may walk the key instead, past whatever other tenants have submitted since.
+SELECT j.id FROM jobservice.job_info j
+WHERE j.tenant >= :tenant AND (j.tenant, j.id) < (:tenant, coalesce(:after::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+  AND (:statuses::text[] IS NULL OR j.status = ANY (:statuses))
+  AND (:job_class::text IS NULL OR j.job_class = :job_class)
+  AND (:owner::text IS NULL OR j.owner = :owner)
+  AND (:queue::text IS NULL OR j.queue = :queue)
+  AND (:parameters::text IS NULL OR j.parameters @> :parameters::text::jsonb)
+ORDER BY j.tenant DESC, j.id DESC LIMIT :limit;
 
 -- name: count_jobs(tenant, statuses, job_class, owner, queue, parameters)$
 SELECT count(*) FROM jobservice.job_info j

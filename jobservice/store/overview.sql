@@ -10,11 +10,17 @@ WHERE :ended::boolean OR (d.lost_at IS NULL AND d.stopped_at IS NULL)
 ORDER BY d.started_at;
 
 -- name: tenants()
--- Those with settings and those with jobs that wait or run. Only the partial indexes are read: ended jobs cost nothing.
+-- Those with settings and those with jobs that wait or run. Status by status, as the partial indexes are: ended jobs cost nothing.
 WITH waiting AS (
-  SELECT j.tenant, count(*) FILTER (WHERE j.status = 'PENDING') AS pending, count(*) FILTER (WHERE j.status = 'QUEUED') AS queued,
-         count(*) FILTER (WHERE j.status IN ('TO_BE_RUN', 'RUNNING')) AS running
-  FROM jobservice.job_info j WHERE j.status IN ('PENDING', 'QUEUED', 'TO_BE_RUN', 'RUNNING') GROUP BY j.tenant
+  SELECT w.tenant, count(*) FILTER (WHERE w.status = 'PENDING') AS pending, count(*) FILTER (WHERE w.status = 'QUEUED') AS queued,
+         count(*) FILTER (WHERE w.status = 'RUNNING') AS running
+  FROM (
+    SELECT j.tenant, 'QUEUED' AS status FROM jobservice.job_info j WHERE j.status = 'QUEUED' AND NOT j.blocked
+    UNION ALL SELECT j.tenant, 'QUEUED' FROM jobservice.job_info j WHERE j.status = 'QUEUED' AND j.blocked
+    UNION ALL SELECT j.tenant, 'RUNNING' FROM jobservice.job_info j WHERE j.status IN ('TO_BE_RUN', 'RUNNING')
+    UNION ALL SELECT j.tenant, 'PENDING' FROM jobservice.job_info j WHERE j.status = 'PENDING' AND j.held IN ('trigger', 'backoff')
+    UNION ALL SELECT j.tenant, 'PENDING' FROM jobservice.job_info j WHERE j.status = 'PENDING' AND j.held IN ('user', 'stage')
+  ) w GROUP BY w.tenant
 )
 SELECT coalesce(t.tenant, w.tenant) AS tenant, coalesce(t.paused, false) AS paused, t.max_running, coalesce(t.weight, 1)::double precision AS weight,
        t.tenant IS NOT NULL AS known, coalesce(w.pending, 0) AS pending, coalesce(w.queued, 0) AS queued, coalesce(w.running, 0) AS running
@@ -23,10 +29,16 @@ ORDER BY 1;
 
 -- name: queues()
 WITH waiting AS (
-  SELECT j.queue, count(*) FILTER (WHERE j.status = 'PENDING') AS pending, count(*) FILTER (WHERE j.status = 'QUEUED') AS queued,
-         count(*) FILTER (WHERE j.status IN ('TO_BE_RUN', 'RUNNING')) AS running,
-         round(extract(epoch FROM clock_timestamp() - min(j.queued_date) FILTER (WHERE j.status = 'QUEUED'))::numeric, 1)::double precision AS oldest_queued
-  FROM jobservice.job_info j WHERE j.status IN ('PENDING', 'QUEUED', 'TO_BE_RUN', 'RUNNING') GROUP BY j.queue
+  SELECT w.queue, count(*) FILTER (WHERE w.status = 'PENDING') AS pending, count(*) FILTER (WHERE w.status = 'QUEUED') AS queued,
+         count(*) FILTER (WHERE w.status = 'RUNNING') AS running,
+         round(extract(epoch FROM clock_timestamp() - min(w.queued_date))::numeric, 1)::double precision AS oldest_queued
+  FROM (
+    SELECT j.queue, 'QUEUED' AS status, j.queued_date FROM jobservice.job_info j WHERE j.status = 'QUEUED' AND NOT j.blocked
+    UNION ALL SELECT j.queue, 'QUEUED', j.queued_date FROM jobservice.job_info j WHERE j.status = 'QUEUED' AND j.blocked
+    UNION ALL SELECT j.queue, 'RUNNING', NULL FROM jobservice.job_info j WHERE j.status IN ('TO_BE_RUN', 'RUNNING')
+    UNION ALL SELECT j.queue, 'PENDING', NULL FROM jobservice.job_info j WHERE j.status = 'PENDING' AND j.held IN ('trigger', 'backoff')
+    UNION ALL SELECT j.queue, 'PENDING', NULL FROM jobservice.job_info j WHERE j.status = 'PENDING' AND j.held IN ('user', 'stage')
+  ) w GROUP BY w.queue
 ), served AS (
   SELECT q.queue, count(*) AS daemons FROM jobservice.daemon d, unnest(d.queues) q (queue) WHERE d.lost_at IS NULL AND d.stopped_at IS NULL GROUP BY q.queue
 )
@@ -44,7 +56,11 @@ SELECT EXISTS (SELECT FROM jobservice.tenant t WHERE t.tenant = :tenant) OR EXIS
 -- Whether this queue has settings, a daemon, or jobs that wait or run.
 SELECT EXISTS (SELECT FROM jobservice.queue q WHERE q.queue = :queue)
     OR EXISTS (SELECT FROM jobservice.daemon d WHERE :queue::text = ANY (d.queues))
-    OR EXISTS (SELECT FROM jobservice.job_info j WHERE j.queue = :queue AND j.status IN ('PENDING', 'QUEUED', 'TO_BE_RUN', 'RUNNING'));
+    OR EXISTS (SELECT FROM jobservice.job_info j WHERE j.queue = :queue AND j.status = 'QUEUED' AND NOT j.blocked)
+    OR EXISTS (SELECT FROM jobservice.job_info j WHERE j.queue = :queue AND j.status = 'QUEUED' AND j.blocked)
+    OR EXISTS (SELECT FROM jobservice.job_info j WHERE j.queue = :queue AND j.status IN ('TO_BE_RUN', 'RUNNING'))
+    OR EXISTS (SELECT FROM jobservice.job_info j WHERE j.queue = :queue AND j.status = 'PENDING' AND j.held IN ('trigger', 'backoff'))
+    OR EXISTS (SELECT FROM jobservice.job_info j WHERE j.queue = :queue AND j.status = 'PENDING' AND j.held IN ('user', 'stage'));
 
 -- name: live_of(tenant)$
 SELECT count(*) FROM jobservice.job_info j WHERE j.tenant = :tenant AND j.status IN ('TO_BE_RUN', 'RUNNING');
