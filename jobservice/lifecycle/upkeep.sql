@@ -63,18 +63,19 @@ WHERE a.datname = current_database() AND a.usename = current_user AND a.applicat
 -- name: rescue(max_lost_runs, batch)
 -- TO_BE_RUN / RUNNING → QUEUED for jobs whose daemon is not alive: missing, marked lost, or stopped. No attempt is spent, but a lost run
 -- counts: from `max_lost_runs` on the job is poison and ends FAILED. A job with a stop mark ends ABORTED. SKIP LOCKED: a late finish
--- that holds the row decides first, and is looked at again.
+-- that holds the row decides first, and is looked at again. What a daemon left behind that ended in good order was not lost with it: the
+-- answer to its last claim came too late, or the database was away when it handed back. It counts as handed back.
 WITH locked AS MATERIALIZED (
   SELECT j.id, j.status AS was, j.run, j.daemon_id, j.claim_date, j.start_date, j.attempt,
-         CASE WHEN j.stop_requested_at IS NOT NULL THEN 'ABORTED' WHEN j.lost_runs + 1 >= :max_lost_runs::integer THEN 'FAILED' ELSE 'QUEUED' END AS becomes
-  FROM jobservice.job_info j LEFT JOIN jobservice.daemon d ON d.id = j.daemon_id
+         o.lost, CASE WHEN j.stop_requested_at IS NOT NULL THEN 'ABORTED' WHEN o.lost AND j.lost_runs + 1 >= :max_lost_runs::integer THEN 'FAILED' ELSE 'QUEUED' END AS becomes
+  FROM jobservice.job_info j LEFT JOIN jobservice.daemon d ON d.id = j.daemon_id, LATERAL (SELECT d.stopped_at IS NULL OR d.lost_at IS NOT NULL AS lost) o
   WHERE j.status IN ('TO_BE_RUN', 'RUNNING') AND (d.id IS NULL OR d.lost_at IS NOT NULL OR d.stopped_at IS NOT NULL)
   ORDER BY j.id LIMIT :batch::integer FOR NO KEY UPDATE OF j SKIP LOCKED
 ), changed AS (
   UPDATE jobservice.job_info j
   SET status               = l.becomes,
       sequence             = j.sequence + 1,
-      lost_runs            = j.lost_runs + 1,
+      lost_runs            = j.lost_runs + l.lost::integer,
       attempt              = j.attempt - (l.becomes = 'QUEUED')::integer,
       daemon_id            = CASE WHEN l.becomes <> 'QUEUED' THEN j.daemon_id END,
       queued_date          = CASE WHEN l.becomes = 'QUEUED' THEN clock_timestamp() ELSE j.queued_date END,
@@ -91,7 +92,7 @@ WITH locked AS MATERIALIZED (
   -- The run: who was claimed anew between this statement's look and its lock comes from `locked` as if it had no daemon, but with a newer run.
   FROM locked l WHERE j.id = l.id AND j.status = l.was AND j.run = l.run
   RETURNING j.id, j.queue, j.status, l.was, j.sequence, j.run, j.attempt, j.priority, j.percent_completed, j.error_type, j.error_message, clock_timestamp() AS at,
-            l.daemon_id AS lost_daemon, l.claim_date AS claimed_at, l.start_date AS started_at, l.attempt AS spent
+            l.daemon_id AS lost_daemon, l.claim_date AS claimed_at, l.start_date AS started_at, l.attempt AS spent, l.lost
 ), box AS (
   INSERT INTO jobservice.outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
   SELECT array_agg(c.id), array_agg(c.sequence), array_agg(c.run), array_agg(c.attempt), array_agg(c.status), array_agg(c.was), array_agg(c.at), array_agg(c.priority),
@@ -99,7 +100,7 @@ WITH locked AS MATERIALIZED (
   FROM changed c HAVING count(*) > 0
 ), history AS (
   INSERT INTO jobservice.job_run (job_id, run, attempt, daemon_id, claim_date, start_date, end_date, ending)
-  SELECT c.id, c.run, c.spent, c.lost_daemon, c.claimed_at, c.started_at, c.at, 'lost' FROM changed c WHERE c.status = 'QUEUED' ON CONFLICT DO NOTHING
+  SELECT c.id, c.run, c.spent, c.lost_daemon, c.claimed_at, c.started_at, c.at, CASE WHEN c.lost THEN 'lost' ELSE 'handed_back' END FROM changed c WHERE c.status = 'QUEUED' ON CONFLICT DO NOTHING
 )
 SELECT c.id, c.queue, c.status, c.lost_daemon, a.announce::text FROM changed c,
   (SELECT jobservice.announce((SELECT array_agg(DISTINCT queue) FROM changed WHERE status = 'QUEUED'), EXISTS (SELECT FROM changed))) a;

@@ -252,6 +252,19 @@ async def test_a_job_that_was_lost_three_times_fails_and_says_so(
     assert str(gone) in row["error_message"]
 
 
+async def test_what_a_daemon_left_behind_in_good_order_counts_as_handed_back(
+    connection: asyncpg.Connection, rescuer: Rescuer
+) -> None:
+    gone = await make_daemon(connection, ended="stopped_at")
+    job_id = await make_job(connection, RUNNING, daemon=gone, lost_runs=2, attempt=1)
+
+    await rescuer.rescue(connection)
+
+    row = await row_of(connection, job_id)
+    assert (row["status"], row["attempt"], row["lost_runs"]) == ("QUEUED", 0, 2)
+    assert await connection.fetchval("SELECT ending FROM jobservice.job_run WHERE job_id = $1", job_id) == "handed_back"
+
+
 async def test_hand_backs_count_neither_as_attempts_nor_as_losses(
     connection: asyncpg.Connection, daemon: UUID, writer_of: Any
 ) -> None:
