@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError, ValidationError
 
 from jobservice.broker.bodies import read_json
@@ -42,11 +42,30 @@ def _priority(value: Any) -> Any:
 
 
 ZonedDate = Annotated[datetime, BeforeValidator(_zoned)]
-Priority = Annotated[int, Field(ge=-(2**31), lt=2**31), BeforeValidator(_priority)]
+Priority = Annotated[
+    int,
+    Field(ge=-(2**31), lt=2**31),
+    BeforeValidator(_priority),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": -(2**31), "maximum": 2**31 - 1}, {"enum": list(PRIORITIES)}]}
+    ),
+]
 
 
 def _wrong(field: str, text: str) -> PydanticCustomError:
     return PydanticCustomError("wrong", "{text}", {"field": field, "text": text})
+
+
+def _given(name: str) -> dict[str, Any]:
+    """For the written contract: the member is there and not null. Such a rule stands beside the check that it tells."""
+    return {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
+
+
+def _written(*rules: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"allOf": list(rules)})
+
+
+_NAMED: Final = {"oneOf": [_given("job_id"), _given("job_ids")]}
 
 
 class Command(BaseModel):
@@ -59,6 +78,8 @@ class Command(BaseModel):
 
 class OnJobs(Command):
     """A command on jobs that are named."""
+
+    model_config = _written(_NAMED)
 
     job_id: UUID | None = None
     job_ids: Annotated[list[UUID], Field(max_length=IDS_MAX)] | None = None
@@ -85,8 +106,17 @@ class OnJobs(Command):
         return False
 
 
+_ENDED: Final = {"enum": sorted(FINAL)}
+_SELECTED: Final = {"anyOf": [_given("job_class"), _given("status"), _given("owner")]}
+
+
 class Stop(OnJobs):
     """Stop jobs that are named, or all of a selection."""
+
+    model_config = _written(
+        {"oneOf": [*_NAMED["oneOf"], _SELECTED]},
+        {"properties": {"status": {"not": {"anyOf": [_ENDED, {"type": "array", "items": _ENDED}]}}}},
+    )
 
     command: Literal["stop"]
     job_class: Name | None = None
@@ -140,6 +170,8 @@ class Lock(OnJobs):
 class Update(OnJobs):
     """Change jobs that wait."""
 
+    model_config = _written(_NAMED, {"anyOf": [_given("priority"), _given("expiration_date")]})
+
     command: Literal["update"]
     priority: Priority | None = None
     expiration_date: ZonedDate | None = None
@@ -166,6 +198,12 @@ class PauseQueue(Command):
 
 class SetLimit(Command):
     """Set limit and weight of a queue, a tenant, or a tenant on a queue. What is absent stays; null takes it away."""
+
+    model_config = _written(
+        {"anyOf": [_given("queue"), _given("tenant")]},
+        {"anyOf": [{"required": ["max_running"]}, {"required": ["weight"]}]},
+        {"if": {"required": ["weight"]}, "then": _given("tenant")},
+    )
 
     command: Literal["set_limit"]
     queue: Name | None = None

@@ -1,0 +1,89 @@
+"""What the service answers to a submission or a command that has a `reply_to`, and what it adds to one that it refused.
+
+Members may be added by later versions: who reads an answer ignores what it does not know.
+"""
+
+from typing import Annotated, NotRequired
+from uuid import UUID
+
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict
+
+from jobservice.broker.settlement import REASON_MAX
+from jobservice.domain.errors import ErrorCode
+from jobservice.domain.states import JobStatus
+
+told = with_config(ConfigDict(use_attribute_docstrings=True))
+
+
+@told
+class Stored(TypedDict):
+    """A submission was stored; this comes after the commit."""
+
+    job_ids: list[UUID]
+    """In the order of the batch. One that an idempotency key named already is that of the older job."""
+
+
+@told
+class JobResult(TypedDict):
+    """What a command did to one job."""
+
+    job_id: UUID
+    status: JobStatus | None
+    """The job's status afterwards; null: there is no such job."""
+    accepted: bool
+    code: ErrorCode | None
+    """Why it was not accepted."""
+    reason: NotRequired[str]
+    """More about that, for people."""
+    new_job_id: NotRequired[UUID]
+    """What `rerun` made."""
+
+
+@told
+class Done(TypedDict):
+    """A command was carried out; this comes after the commit."""
+
+    results: list[JobResult]
+    """One for each job that it was about, in the order given; none for a command about something else."""
+    omitted: NotRequired[Annotated[int, Field(ge=1)]]
+    """How many results of a selection were left out."""
+
+
+@told
+class ErrorDetails(TypedDict):
+    """What is to blame, where one thing is."""
+
+    field: NotRequired[str]
+    index: NotRequired[Annotated[int, Field(ge=0)]]
+    """The member of the batch, from 0."""
+
+
+@told
+class Error(TypedDict):
+    """Why a message was refused."""
+
+    code: ErrorCode
+    message: str
+    """For people."""
+    details: ErrorDetails
+
+
+@told
+class Refused(TypedDict):
+    """Nothing of the message was done. It is kept, untouched, in the queue of rejected messages."""
+
+    error: Error
+
+
+AnyReply = Stored | Done | Refused
+
+RejectedHeaders = TypedDict(
+    "RejectedHeaders",
+    {
+        "jobservice-error": ErrorCode,
+        "jobservice-reason": Annotated[str, Field(max_length=REASON_MAX)],
+        "jobservice-source": Annotated[str, Field(description="The queue that it came to.")],
+        "jobservice-routing-key": str,
+    },
+)

@@ -1,0 +1,206 @@
+"""The schemas of submission and command against the doors that decide: what a schema takes the door takes, and what the
+door refuses the schema does not take, but for what no schema can know."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, get_args
+from uuid import uuid4
+
+import psycopg
+import pytest
+from contracts import complaints, document, validator
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from jobservice.control.wire import AnyCommand, read_command
+from jobservice.domain.errors import InvalidSubmission
+from jobservice.sdk.job_info import JobInfo
+from jobservice.sdk.json_values import PARAMETERS_DEPTH_MAX, NotJson, to_plain
+
+SUBMISSION, COMMAND = validator("submission"), validator("command")
+FIELDS = sorted(document("submission.schema.json")["definitions"]["Submission"]["properties"])
+LATER = "2100-01-31T12:00:00Z"
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+EDGES: list[Any] = [
+    "", "a\n", "A-1_b", "x" * 64, "x" * 65, "x" * 255, "x" * 256, "x" * 512, "x" * 513, "é" * 10_000, "é" * 10_001,
+    "a.b", "_a", "nul\x00", "HIGH", "high", "PENDING", "RUNNING", "SUCCEEDED", str(uuid4()), "x-y-z", LATER,
+    "2100-01-31T12:00:00", "2100-02-30T12:00:00Z", "2100-01-31T25:00:00+01:00", "tomorrow",
+    0, 1, -1, 2**31 - 1, 2**31, -(2**31), -(2**31) - 1, 10**6, 10**6 + 1, 10**9, 0.5, 1e-9, 999_999_999.5, 1e9, 1e6,
+]  # fmt: skip
+"""Values at the edge of some rule."""
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.floats(-1e12, 1e12) | texts | st.sampled_from(EDGES),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=4,
+)
+several_calls = settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+)
+
+
+# ------------------------------------------------------------------------------------------------------ submissions
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(database_url, autocommit=True, options="-c search_path=jobservice") as connection:
+        yield connection
+
+
+def refused_by_the_door(database: psycopg.Connection, job: Any) -> str | None:
+    """Why a submission by message would be refused; None: it would be stored."""
+    try:
+        plain = to_plain(job, 1 + PARAMETERS_DEPTH_MAX)
+    except NotJson as error:
+        return str(error)
+    row = database.execute("SELECT jobservice.submission_problem(%s::jsonb)", [json.dumps(plain)]).fetchone()
+    assert row is not None
+    return None if row[0] is None else str(row[0])
+
+
+def no_schema_can_know(field: str, reason: str) -> bool:
+    """What depends on the time, or on what is deep inside a document."""
+    return "in the past" in reason or (field in ("parameters", "user_metadata") and "must be an object" not in reason)
+
+
+def disagreement(database: psycopg.Connection, field: str, value: Any) -> str | None:
+    """What schema and door say of a field's value, where they do not agree."""
+    job = {"job_class": "Nap"} | {field: value}
+    refused, against = refused_by_the_door(database, job), complaints(SUBMISSION, job)
+    if bool(refused) == bool(against) or (refused is not None and no_schema_can_know(field, refused)):
+        return None
+    return f"{field} {value!r:.100}: the door says {refused}, the schema {against}"
+
+
+def test_schema_and_door_agree_about_values_at_the_edges_in_each_field(database: psycopg.Connection) -> None:
+    edges = [*EDGES, None, True, 3.0, [], {}, {"a": [None, 1e300]}]
+
+    found = [disagreement(database, field, value) for field in FIELDS for value in edges]
+
+    assert [each for each in found if each] == []
+
+
+@several_calls
+@given(field=st.sampled_from(FIELDS), value=values)
+def test_schema_and_door_agree_about_any_value(database: psycopg.Connection, field: str, value: Any) -> None:
+    assert disagreement(database, field, value) is None
+
+
+def test_the_door_takes_dates_that_the_contract_does_not_promise(database: psycopg.Connection) -> None:
+    jobs = [
+        {"job_class": "Nap", "expiration_date": date}
+        for date in ("2100-01-31 12:00:00,5+0130", "2100-01-31t12:00z", "2100-01-31T12:00:00.25+02")
+    ]
+
+    assert [refused_by_the_door(database, job) for job in jobs] == [None, None, None]
+    assert [SUBMISSION.is_valid(job) for job in jobs] == [False, False, False]
+
+
+def test_what_is_no_job_is_refused_by_both_and_an_empty_batch_by_neither(database: psycopg.Connection) -> None:
+    for job in ({}, "Nap", None, {"job_class": "Nap", "priorty": 1}):
+        assert refused_by_the_door(database, job) is not None
+        assert not SUBMISSION.is_valid(job)
+        assert not SUBMISSION.is_valid([{"job_class": "Nap"}, job])
+    assert SUBMISSION.is_valid([])
+
+
+def test_the_contract_has_the_fields_of_a_submission_and_no_others(database: psycopg.Connection) -> None:
+    full = {
+        "tenant": "acme", "queue": "q", "parameters": {"a": 1}, "priority": "HIGH", "description": "d", "owner": "o",
+        "expiration_date": LATER, "trigger_after_date": LATER, "timeout": 1.5, "max_attempts": 2,
+        "idempotency_key": "i", "concurrency_key": "c", "correlation_id": "r", "traceparent": "t",
+        "user_metadata": {"m": []}, "locked": True, "status": "PENDING",
+    }  # fmt: skip
+
+    job = {"job_class": "Nap"} | full
+
+    assert sorted(job) == FIELDS
+    assert refused_by_the_door(database, job) is None
+    assert complaints(SUBMISSION, job) == []
+    dates = dict.fromkeys(("expiration_date", "trigger_after_date"))
+    assert JobInfo("Nap", **(full | dates)).to_submission().keys() == job.keys() - dates
+
+
+# --------------------------------------------------------------------------------------------------------- commands
+
+
+MODELS: tuple[type[BaseModel], ...] = get_args(AnyCommand)
+WORDS = sorted(word for model in MODELS for word in get_args(model.model_fields["command"].annotation))
+MEMBERS = sorted({name for model in MODELS for name in model.model_fields if name != "command"})
+ID = str(uuid4())
+
+
+def refused_by_control(command: Any) -> str | None:
+    """Why a command would be refused as a message; None: it would be carried out for somebody."""
+    try:
+        read_command(json.dumps(command).encode())
+    except InvalidSubmission as error:
+        return str(error)
+    return None
+
+
+fitting: dict[str, st.SearchStrategy[Any]] = {
+    "job_id": st.just(ID),
+    "job_ids": st.lists(st.just(ID), max_size=3),
+    "job_class": st.just("Nap"),
+    "status": st.sampled_from(["PENDING", "SUCCEEDED"])
+    | st.lists(st.sampled_from(["RUNNING", "FAILED", "QUEUED"]), max_size=2),
+    "expiration_date": st.just(LATER),
+    "priority": st.integers(-(2**33), 2**33) | st.sampled_from(["LOW", "low"]),
+    "tenant": st.just("acme"),
+    "queue": st.just("default"),
+    "max_running": st.integers(-1, 2**32),
+    "weight": st.floats(-1, 2e6),
+    "daemon_id": st.just(ID),
+    "filter": st.dictionaries(st.sampled_from(["tenant", "queue", "job_class"]), st.just("a"), max_size=2)
+    | st.just({"statuses": ["FAILED"]}),
+}
+members = st.sampled_from(MEMBERS).flatmap(
+    lambda name: st.tuples(st.just(name), st.none() | fitting.get(name, texts) | fitting.get(name, texts) | values)
+)
+commands = st.builds(
+    lambda word, given: {"command": word} | dict(given), st.sampled_from(WORDS), st.lists(members, max_size=4)
+)
+
+
+def is_whole(value: Any) -> bool:
+    """5.0: a whole number for every schema, but not for the door."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return (isinstance(value, float) and value.is_integer()) or any(is_whole(each) for each in inner)
+
+
+@several_calls
+@given(command=commands.filter(lambda command: not is_whole(command)))
+@example(command={"command": "stop"})
+@example(command={"command": "stop", "job_id": ID, "owner": "me"})
+@example(command={"command": "stop", "job_id": None, "owner": "me"})
+@example(command={"command": "stop", "status": "FAILED"})
+@example(command={"command": "stop", "status": []})
+@example(command={"command": "stop", "status": ["FAILED", "QUEUED"]})
+@example(command={"command": "lock", "job_id": ID, "job_ids": [ID]})
+@example(command={"command": "lock", "job_ids": []})
+@example(command={"command": "lock", "job_ids": [ID] * 10_001})
+@example(command={"command": "update", "job_id": ID, "priority": None})
+@example(command={"command": "update", "job_id": ID, "priority": "HIGH"})
+@example(command={"command": "set_limit", "queue": "q", "weight": None})
+@example(command={"command": "set_limit", "queue": "q", "max_running": None})
+@example(command={"command": "set_limit", "tenant": "t", "queue": None, "weight": 2})
+@example(command={"command": "set_limit", "tenant": "t"})
+@example(command={"command": "register_subscription", "name": "n", "filter": {"statuses": ["FAILED"]}})
+@example(command={"command": "register_subscription", "name": "n", "filter": {"statuses": ["failed"]}})
+@example(command={"command": "register_subscription", "name": "n", "filter": {"owner": "me"}})
+def test_schema_and_door_agree_about_any_command(command: Any) -> None:
+    refused = refused_by_control(command)
+
+    if refused is None:
+        assert complaints(COMMAND, command) == []
+    else:
+        assert not COMMAND.is_valid(command), refused
+
+
+@pytest.mark.parametrize("command", [{}, [], "stop", None, {"command": "start"}, {"command": None}, {"job_id": ID}])
+def test_what_is_no_command_is_refused_by_both(command: Any) -> None:
+    assert refused_by_control(command) is not None
+    assert not COMMAND.is_valid(command)
