@@ -49,6 +49,8 @@ def translated() -> Iterator[None]:
         raise DatabaseUnavailable(f"PostgreSQL cannot be reached: {describe(error)}") from error
     except TRY_AGAIN as error:
         raise UnavailableError(f"PostgreSQL is busy: {describe(error)}") from error
+    except asyncpg.ObjectNotInPrerequisiteStateError as error:  # a daemon that is lost and has not heard of it yet
+        raise UnavailableError(f"PostgreSQL refuses: {describe(error)}") from error
     except _REFUSED as error:
         raise DatabaseUnavailable(f"PostgreSQL refuses: {describe(error)}; look at database_url") from error
     except _MISSING as error:
