@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -16,20 +17,32 @@ VERSION: Final = 1
 
 _LOCK: Final = 0x6A6F6273  # one applies at a time, over all schemas of a database: it is rare and short
 _HEADER = re.compile(r"^(CREATE SCHEMA IF NOT EXISTS|SET search_path =) jobservice\b", re.MULTILINE)
+_OBJECT = re.compile(r"^CREATE (?:OR REPLACE )?(TABLE|INDEX|FUNCTION) (?:IF NOT EXISTS )?(\w+)", re.MULTILINE)
 _GIN = "CREATE INDEX IF NOT EXISTS job_info_parameters ON {schema}.job_info USING gin (parameters jsonb_path_ops)"
+_MISSING = """
+  SELECT w.kind || ' ' || w.name AS what FROM unnest($2::text[], $3::text[]) WITH ORDINALITY w (kind, name, n)
+  WHERE NOT CASE w.kind
+    WHEN 'function' THEN EXISTS (SELECT FROM pg_proc WHERE pronamespace = to_regnamespace($1) AND proname = w.name)
+    ELSE EXISTS (SELECT FROM pg_class WHERE relnamespace = to_regnamespace($1) AND relname = w.name) END
+  ORDER BY w.n"""
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaState:
-    """What `check` found. `found` is None when there is no schema."""
+    """What `check` found. `found` is None when there is no schema; `missing` names what should be in it and is not."""
 
     schema: str
     found: int | None
     wanted: int = VERSION
+    missing: tuple[str, ...] = ()
 
     @property
     def current(self) -> bool:
         """Whether this code can run on it."""
+        return self._fits and not self.missing
+
+    @property
+    def _fits(self) -> bool:
         return self.found is not None and self.wanted <= self.found < (self.wanted // 100 + 1) * 100
 
     def describe(self) -> str:
@@ -39,8 +52,10 @@ class SchemaState:
         it_is = f"schema {self.schema!r} is version {self.found}"
         if self.found < self.wanted:
             return f"{it_is}, older than {self.wanted}; run `jobservice schema apply`"
-        if not self.current:
+        if not self._fits:
             return f"{it_is}, newer than this program can use ({self.wanted}); update the program"
+        if self.missing:
+            return f"{it_is}, but lacks {', '.join(self.missing)}; run `jobservice schema apply`"
         return it_is
 
 
@@ -77,7 +92,21 @@ async def check(connection: asyncpg.Connection, schema: str = DEFAULT_SCHEMA) ->
     name = checked_schema_name(schema)
     known = await connection.fetchval("SELECT to_regclass($1::text) IS NOT NULL", f"{name}.schema_version")
     found = await connection.fetchval(f"SELECT max(version) FROM {name}.schema_version") if known else None
-    return SchemaState(schema=schema, found=found)
+    missing = await _missing(connection, name) if found is not None else ()
+    return SchemaState(schema=schema, found=found, missing=missing)
+
+
+async def _missing(connection: asyncpg.Connection, schema: str) -> tuple[str, ...]:
+    kinds, names = _objects()
+    rows = await connection.fetch(_MISSING, schema, kinds, names)
+    return tuple(row["what"] for row in rows)
+
+
+@cache
+def _objects() -> tuple[list[str], list[str]]:
+    """What `schema.sql` makes: the kinds and, in the same order, the names."""
+    found = _OBJECT.findall(ddl())
+    return [kind.lower() for kind, _ in found], [name for _, name in found]
 
 
 async def require(connection: asyncpg.Connection, schema: str = DEFAULT_SCHEMA) -> None:
