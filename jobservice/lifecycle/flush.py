@@ -30,6 +30,19 @@ class FlushItem:
         return (self.job_id, self.run)
 
     @property
+    def would_end(self) -> JobStatus | None:
+        """The final status that this item brings about, if any. Another one was brought about by somebody else."""
+        match self.outcome:
+            case None:
+                return None
+            case Succeeded():
+                return JobStatus.SUCCEEDED
+            case Failed():
+                return JobStatus.FAILED
+            case _:
+                return JobStatus.ABORTED
+
+    @property
     def submits(self) -> bool:
         """Whether its end queues other jobs."""
         return isinstance(self.outcome, Succeeded) and self.outcome.next_jobs is not None

@@ -21,7 +21,7 @@ from jobservice.domain.errors import InvalidSubmission
 from jobservice.domain.facts import Committed, Fact, JobCard
 from jobservice.domain.names import clean_text
 from jobservice.domain.outcomes import Failed, HandedBack, Outcome, Succeeded
-from jobservice.domain.states import JobStatus
+from jobservice.domain.states import LIVE, JobStatus
 from jobservice.lifecycle.flush import FlushColumns, FlushItem, RunKey, columns_of, facts_of
 from jobservice.store.session import Session
 from jobservice.store.sql import load
@@ -309,13 +309,15 @@ class StatusWriter:
 
     def _tell_standing(self, item: FlushItem, row: asyncpg.Record | None) -> None:
         mine = row is not None and row["run"] == item.run and row["daemon_id"] == self._daemon_id
-        status = row["status"] if row is not None else None
-        if mine and status is not None and JobStatus(status).final:
+        status = JobStatus(row["status"]) if row is not None else None
+        if mine and status is not None and status is item.would_end:
             self._doubtful.discard(item.key)
-            self._listener.settled(item.job_id, item.run, JobStatus(status))
-        elif mine and item.outcome is None and status == JobStatus.RUNNING:
+            self._listener.settled(item.job_id, item.run, status)
+        elif mine and item.outcome is None and status is JobStatus.RUNNING:
             return
-        elif mine:  # somebody holds the row: the others did not wait for it, and it comes with a later flush
+        elif (
+            mine and status in LIVE
+        ):  # somebody holds the row: the others did not wait, and it comes with a later flush
             self._held_up[item.key] = item
         else:
             self._doubtful.discard(item.key)
