@@ -111,6 +111,7 @@ def test_every_path_named_is_there(document: Path) -> None:
         "jobservice/",
         "workers/",
         "benchmarks/",
+        "chaos/",
         "requirements/",
         ".ci/",
     )
