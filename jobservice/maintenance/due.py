@@ -11,6 +11,7 @@ from jobservice.store.session import Session
 log = structlog.get_logger(__name__)
 
 INTERVAL = 1.0
+SOON = 0.005
 
 
 class DueWork:
@@ -35,27 +36,29 @@ class DueWork:
         """One look, and one batch of each kind that is due. Raises UnavailableError."""
         async with self._session.use() as connection:
             due = await self._upkeep.look(connection)
-        more = await self._do(due)
-        if more:
+        enqueued, expired = await self._do(due)
+        if BATCH in (enqueued, expired):
             return 0
-        if due.next_trigger is not None and due.next_trigger < INTERVAL:
-            return max(due.next_trigger, 0.005)
-        return INTERVAL
+        if enqueued:
+            return SOON  # the next date is not known yet
+        if due.next_trigger is not None and 0 < due.next_trigger < INTERVAL:
+            return max(due.next_trigger, SOON)
+        return INTERVAL  # also where somebody holds the row of what is due
 
-    async def _do(self, due: Due) -> bool:
-        more = False
+    async def _do(self, due: Due) -> tuple[int, int]:
+        enqueued = expired = 0
         async with self._session.use() as connection:
             if due.next_trigger is not None and due.next_trigger <= 0:
                 enqueued = await self._upkeep.enqueue_due(connection)
-                log.info("job.enqueue_due", jobs=enqueued)
-                more |= enqueued == BATCH
-                self._queued()
             if due.expired:
                 expired = await self._upkeep.expire(connection)
-                log.info("job.expire", jobs=expired)
-                more |= expired == BATCH
             if due.blocked:
                 await self._claimer.unblock(connection, await self._upkeep.blocked_keys(connection))
-        if due.unpublished or due.expired or (due.next_trigger is not None and due.next_trigger <= 0):
+        if enqueued:
+            log.info("job.enqueue_due", jobs=enqueued)
+            self._queued()
+        if expired:
+            log.info("job.expire", jobs=expired)
+        if due.unpublished or enqueued or expired:
             self._sweep()
-        return more
+        return enqueued, expired

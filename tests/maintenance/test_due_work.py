@@ -1,0 +1,156 @@
+"""One look a second at what has come due: it is done in that round, and who waits for it is told."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+import pytest
+from factory import LONG_AGO, make_daemon, make_job, row_of
+
+from jobservice.domain.states import JobStatus
+from jobservice.lifecycle.claim import Claimer
+from jobservice.lifecycle.commands import Commands
+from jobservice.lifecycle.upkeep import Upkeep
+from jobservice.maintenance.due import INTERVAL, DueWork
+from jobservice.store.session import Session
+
+PENDING = JobStatus.PENDING
+
+
+class Round:
+    """Due work on its own session, and how often it called."""
+
+    def __init__(self, session: Session) -> None:
+        self.swept = 0
+        self.queued = 0
+        claimer = Claimer(daemon_id=UUID(int=1), schema="jobservice", submissions_published=False)
+        self.work = DueWork(
+            session=session, upkeep=Upkeep(schema="jobservice"), claimer=claimer, sweep=self._sweep, queued=self._queue
+        )
+
+    def _sweep(self) -> None:
+        self.swept += 1
+
+    def _queue(self) -> None:
+        self.queued += 1
+
+
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def round_(database_url: str) -> AsyncIterator[Round]:
+    session = Session(url=database_url, name="due")
+    yield Round(session)
+    await session.close()
+
+
+async def status_of(connection: asyncpg.Connection, job_id: UUID) -> str:
+    return str((await row_of(connection, job_id))["status"])
+
+
+async def test_with_nothing_due_it_does_nothing_and_looks_again_after_its_interval(
+    connection: asyncpg.Connection, round_: Round
+) -> None:
+    waiting = await make_job(connection, PENDING, held="trigger", trigger_after_date=datetime(2100, 1, 1, tzinfo=UTC))
+
+    pause = await round_.work.run_once()
+
+    assert (pause, round_.swept, round_.queued) == (INTERVAL, 0, 0)
+    assert await status_of(connection, waiting) == "PENDING"
+
+
+@pytest.mark.parametrize("held", ["trigger", "backoff"])
+async def test_a_trigger_date_that_has_come_queues_the_job_and_tells_the_scheduler_and_the_relay(
+    connection: asyncpg.Connection, round_: Round, held: str
+) -> None:
+    due = await make_job(connection, PENDING, held=held, trigger_after_date=LONG_AGO)
+
+    await round_.work.run_once()
+
+    assert await status_of(connection, due) == "QUEUED"
+    assert (round_.swept, round_.queued) == (1, 1)
+
+
+async def test_the_next_look_comes_at_a_near_trigger_date_and_not_a_whole_interval_later(
+    connection: asyncpg.Connection, round_: Round
+) -> None:
+    near = await connection.fetchval("SELECT clock_timestamp()") + timedelta(seconds=0.5 * INTERVAL)
+    await make_job(connection, PENDING, held="trigger", trigger_after_date=near)
+
+    pause = await round_.work.run_once()
+
+    assert pause is not None
+    assert 0 <= pause <= 0.5 * INTERVAL
+
+
+async def test_a_due_job_whose_row_a_client_holds_is_looked_for_again_after_the_interval_not_at_once(
+    connection: asyncpg.Connection, round_: Round
+) -> None:
+    due = await make_job(connection, PENDING, held="trigger", trigger_after_date=LONG_AGO)
+
+    async with connection.transaction():
+        await connection.execute("UPDATE jobservice.job_info SET locked = true")
+        pause = await round_.work.run_once()
+    await round_.work.run_once()
+
+    assert (pause, round_.queued) == (INTERVAL, 1)
+    assert await status_of(connection, due) == "QUEUED"
+
+
+async def test_an_expired_job_fails_whether_it_waits_in_its_queue_or_is_held(
+    connection: asyncpg.Connection, round_: Round
+) -> None:
+    late = [
+        await make_job(connection, expiration_date=LONG_AGO),
+        await make_job(connection, PENDING, expiration_date=LONG_AGO),
+        await make_job(connection, PENDING, held="backoff", trigger_after_date=LONG_AGO, expiration_date=LONG_AGO),
+    ]
+
+    await round_.work.run_once()
+    await round_.work.run_once()
+
+    assert [await status_of(connection, job_id) for job_id in late] == ["FAILED"] * 3
+    assert round_.swept >= 1
+
+
+@pytest.mark.parametrize("status", [JobStatus.TO_BE_RUN, JobStatus.RUNNING])
+async def test_a_run_that_has_begun_is_not_ended_by_its_expiration_date(
+    connection: asyncpg.Connection, round_: Round, status: JobStatus
+) -> None:
+    begun = await make_job(connection, status, expiration_date=LONG_AGO)
+
+    await round_.work.run_once()
+
+    assert await status_of(connection, begun) == status
+
+
+async def test_jobs_that_wait_for_a_free_key_are_let_in(connection: asyncpg.Connection, round_: Round) -> None:
+    job_id = await make_job(connection, concurrency_key="k", blocked=True)
+
+    await round_.work.run_once()
+
+    assert not (await row_of(connection, job_id))["blocked"]
+
+
+@pytest.mark.parametrize(
+    ("owner", "swept"),
+    [("nobody", 1), ("a living daemon", 0), ("a lost one", 1), ("a stopped one", 1), ("one without a row", 1)],
+)
+async def test_facts_that_nobody_living_publishes_are_told_to_the_relay(
+    connection: asyncpg.Connection, round_: Round, owner: str, swept: int
+) -> None:
+    (_,) = await Commands().stop(connection, [await make_job(connection)])
+    ended = {"a living daemon": None, "a lost one": "lost_at", "a stopped one": "stopped_at"}
+    unknown = {"nobody": None, "one without a row": UUID(int=7)}
+    daemon = unknown[owner] if owner in unknown else await make_daemon(connection, ended=ended[owner])
+    await connection.execute("UPDATE jobservice.outbox SET daemon_id = $1", daemon)
+
+    await round_.work.run_once()
+
+    assert round_.swept == swept
