@@ -20,6 +20,8 @@ StatusOption = Annotated[
 
 _COLUMNS = ("job_id", "status", "tenant", "queue", "job_class", "priority", "percent_completed", "created_date")
 
+_RUN_COLUMNS = ("run", "attempt", "ending", "start_date", "end_date", "daemon_id", "error_message")
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
@@ -48,7 +50,13 @@ async def show(call: Call, job_id: Annotated[UUID, typer.Argument(help="Job id."
     async with jobs_of(call) as jobs:
         job = await jobs.get(job_id)
         facts: dict[str, Any] = {"job_id": job_id, "status": job.status, **fields_of(job)}
-        facts["runs"] = [fields_of(run) for run in await jobs.runs(job_id)]
+        runs = [fields_of(run) for run in await jobs.runs(job_id)]
         if job.status in WAITING:
             facts["why_not_running"] = await jobs.why_not_running(job_id)
+    if call.json:
+        call.output.record(facts | {"runs": runs})
+        return
     call.output.record(facts)
+    if runs:
+        call.output.text("")
+        call.output.rows(runs, _RUN_COLUMNS)

@@ -28,6 +28,12 @@ _COLOURS = {
 }
 
 
+_HEADINGS = {"percent_completed": "%", "created_date": "created", "start_date": "start", "end_date": "end"}
+"""Where the column's name would be wider than what is in it."""
+_FREE_TEXT = frozenset({"finding", "advice", "error_message", "reason", "queues", "http_url", "filter"})
+"""Columns that may go over several lines; an id that is cut cannot be copied."""
+
+
 class Output:
     """One command's way of printing. The same call gives the same data in each of the three forms."""
 
@@ -70,10 +76,10 @@ class Output:
     def _table(self, rows: Sequence[Row], columns: Sequence[str]) -> None:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
-            # An id that is cut cannot be copied.
-            table.add_column(column.replace("_", " "), no_wrap=column.endswith("id"), overflow="fold")
+            heading = _HEADINGS.get(column, column.replace("_", " "))
+            table.add_column(heading, no_wrap=column not in _FREE_TEXT, overflow="fold")
         for row in rows:
-            table.add_row(*(coloured(row.get(column)) for column in columns))
+            table.add_row(*(coloured(_in_table(row.get(column))) for column in columns))
         Console().print(table)
 
     def _pairs(self, record: Row) -> None:
@@ -102,6 +108,14 @@ def fields_of(thing: Any) -> dict[str, Any]:
 def short_date(moment: datetime | None) -> str:
     """A date as a person at a terminal reads it: local time, whole seconds."""
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else ""
+
+
+def _in_table(value: Any) -> Any:
+    """A date of today by its time alone: rows are narrow."""
+    if isinstance(value, datetime):
+        here, now = value.astimezone(), datetime.now(UTC).astimezone()
+        return here.strftime("%H:%M:%S") if here.date() == now.date() else here.strftime("%Y-%m-%d %H:%M")
+    return value
 
 
 def _plain(value: Any) -> Any:

@@ -17,7 +17,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One run of a job; `ending` is handed_back, lost, or the status that it ended or stands in."""
+    """One run of a job; `ending` is retried, handed_back, lost, or the status that it ended or stands in."""
 
     run: int
     attempt: int
