@@ -1,6 +1,7 @@
 """Does to an installation what a plan says. Each fault ends by itself; the next comes when its time has come."""
 
 import asyncio
+import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -69,6 +70,7 @@ class Faults:
         lock = {"daemon": place.busy, "database": self._database, "broker": self._broker}[suffers]
         async with lock:
             began = self.elapsed
+            print(f"{began:6.1f} s  {fault.kind.value}{_where(fault, suffers)}", file=sys.stderr)
             await self._deeds[fault.kind](fault, place)
             self.done[fault.kind] += 1
             self.times.append((fault, began, self.elapsed))
@@ -164,6 +166,11 @@ class Faults:
         place.broker.become_slow(SLOW_SECONDS)
         await asyncio.sleep(fault.seconds)
         place.broker.mend()
+
+
+def _where(fault: Fault, suffers: str) -> str:
+    place = f", daemon {fault.place}" if suffers == "daemon" else ""
+    return f"{place}, {fault.seconds:.1f} s" if fault.seconds else place
 
 
 def _sufferer(kind: Kind) -> str:

@@ -16,7 +16,7 @@ SELECT e.job_id::text AS job_id, e.run, e.done FROM chaos.effect e;
 SELECT x.job_id::text AS job_id, x.run FROM chaos.execution x GROUP BY x.job_id, x.run HAVING count(*) > 1;
 
 -- name: daemons
-SELECT d.id::text AS id, d.pid, d.lost_at, d.stopped_at FROM jobservice.daemon d;
+SELECT d.id::text AS id, d.pid, d.beat_at, d.lost_at, d.stopped_at FROM jobservice.daemon d;
 
 -- name: counts
 SELECT (SELECT count(*) FROM chaos.execution) AS executions, (SELECT count(*) FROM chaos.refused) AS refused,

@@ -1,5 +1,6 @@
 """Prints what was done, what came of it, and what is wrong. Decides nothing but the exit status."""
 
+import statistics
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -72,6 +73,7 @@ def _show_figures(outcome: Outcome) -> None:
         "events that came more than once": recorder.duplicates,
         "identities of daemons": len(found.daemons),
         "  marked lost": sum(daemon["lost_at"] is not None for daemon in found.daemons.values()),
+        "time from a last heartbeat to the mark, median and longest": _silences(outcome),
         "longest time without an end of a job": f"{gap:.1f} s",
         **outcome.notes,
     }
@@ -79,6 +81,15 @@ def _show_figures(outcome: Outcome) -> None:
         _row(name, value)
 
 
+def _silences(outcome: Outcome) -> str:
+    seconds = sorted(
+        (daemon["lost_at"] - daemon["beat_at"]).total_seconds()
+        for daemon in outcome.evidence.found.daemons.values()
+        if daemon["lost_at"] is not None
+    )
+    return f"{statistics.median(seconds):.1f} s, {seconds[-1]:.1f} s" if seconds else "none was lost"
+
+
 def _row(name: str, value: object) -> None:
     shown = f"{value:,}" if isinstance(value, int) else str(value)
-    print(f"  {name:58} {shown:>10}")
+    print(f"  {name:62} {shown:>14}")
