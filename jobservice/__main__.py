@@ -1,10 +1,16 @@
-"""`python -m jobservice`: the same as the `jobservice` command."""
+"""The program: `jobservice`, and `python -m jobservice`."""
 
 _INTERRUPTED = 130
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Import the command line, which takes half a second, and run it."""
     try:
-        from jobservice.cli.main import main
-    except KeyboardInterrupt:  # half a second in which there is nothing to clean up, and no trace is wanted
+        from jobservice.cli.main import main as run
+    except KeyboardInterrupt:  # there is nothing to clean up yet, and no trace is wanted
         raise SystemExit(_INTERRUPTED) from None
+    run()
+
+
+if __name__ == "__main__":
     main()
