@@ -1,11 +1,20 @@
 """`daemon`: runs one in the foreground; the entry point of the container."""
 
+import logging
+import os
+import threading
 from typing import Annotated, Any
 
+import structlog
 import typer
 
 from jobservice import logs
 from jobservice.cli.call import Call, command
+
+log = structlog.get_logger(__name__)
+
+THREADS_SECONDS = 3.0
+"""How long threads that jobs left behind may take to end, once the daemon has left."""
 
 
 def register(app: typer.Typer) -> None:
@@ -35,4 +44,23 @@ def daemon(
 
     from jobservice.service import run_daemon
 
-    uvloop.run(run_daemon(settings, run=not no_run, maintenance=not no_maintenance))
+    async def life() -> None:
+        await run_daemon(settings, run=not no_run, maintenance=not no_maintenance)
+        _end_soon()
+
+    uvloop.run(life())
+
+
+def _end_soon() -> None:
+    """The daemon has left; a thread that a job left behind would keep its process for ever."""
+
+    def end() -> None:
+        left = [thread.name for thread in threading.enumerate() if not thread.daemon and thread is not main]
+        log.warning("daemon.leave_threads", threads=left, seconds=THREADS_SECONDS)
+        logging.shutdown()
+        os._exit(0)
+
+    main = threading.main_thread()
+    timer = threading.Timer(THREADS_SECONDS, end)
+    timer.daemon = True
+    timer.start()
