@@ -98,10 +98,11 @@ def _effects(evidence: Evidence) -> Iterator[str]:
     for job_id, job in evidence.found.jobs.items():
         effect = evidence.found.effects.get(job_id)
         if job["status"] == "SUCCEEDED":
-            if effect is None or not effect["done"] or effect["run"] != job["run"]:
-                yield f"{_named(job)} SUCCEEDED by run {job['run']}; its effect is {effect and dict(effect)}"
-            elif job["result"] != str(job["run"]):
+            if job["result"] != str(job["run"]):
                 yield f"{_named(job)} SUCCEEDED by run {job['run']} with the result of run {job['result']}"
+            of_this_run = effect is not None and effect["done"] and effect["run"] == job["run"]
+            if not of_this_run and job["job_class"] != "Sleep":
+                yield f"{_named(job)} SUCCEEDED by run {job['run']}; its effect is {effect and dict(effect)}"
         if effect is not None and effect["run"] > job["run"]:
             yield f"{_named(job)} is at run {job['run']}, and run {effect['run']} has written"
         if (job["error_type"] or "").endswith("StaleRun"):

@@ -18,6 +18,14 @@ class Write(AbstractJob):
         return self.info.run
 
 
+class Sleep(AbstractJob):
+    """By an author who fences nothing: a stale run ends as if nothing had been."""
+
+    async def run(self, seconds: float) -> int:
+        await asyncio.sleep(seconds)
+        return self.info.run
+
+
 class Walk(AbstractJob):
     """Some steps with pauses, on the event loop."""
 
