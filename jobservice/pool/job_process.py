@@ -70,6 +70,8 @@ class JobProcess:
         self._log = _log_over(channel)
         self._asked: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._run: Run | None = None
+        self._ended_before: dict[str, str] = {}
+        """Reasons by job of which `end` was read before its run was taken up."""
 
     async def serve(self) -> None:
         """Never returns."""
@@ -87,12 +89,17 @@ class JobProcess:
                     self._asked.put_nowait(message)
                 elif self._run is not None and message["job_id"] == str(self._run.job_id):
                     self._run.request_stop(message["end"])
+                elif not self._asked.empty():
+                    self._ended_before[message["job_id"]] = message["end"]
         finally:
             os._exit(0)  # the daemon is gone, or has done with this process; a job's threads may go on for ever
 
     async def _execute(self, message: dict[str, Any]) -> None:
         reports = _Reports(self._channel)
         run = self._run = self._run_of(message, reports)
+        reason = self._ended_before.pop(str(run.job_id), None)
+        if reason is not None:
+            run.request_stop(reason)
         telling = asyncio.create_task(self._tell_progress(run))
         try:
             await run.execute()

@@ -201,6 +201,16 @@ async def test_a_stop_crosses_the_border(bench: Bench, job_class: type[AbstractJ
     assert len(bench.processes.pids) == 1, "the process lives on"
 
 
+async def test_a_stop_right_behind_its_job_is_heard(bench: Bench) -> None:
+    await bench.outcome_of(process_jobs.Add, '{"a": 1}')  # the process is there: both go in one write
+    for n in range(20):
+        run = bench.start(process_jobs.Patient, given(bench.directory / f"begun{n}"))
+        while run._executed is None or run._executed.job.process is None:
+            await asyncio.sleep(0)
+        run.request_stop("by the user")
+        assert await bench.ended() == Aborted("by the user")
+
+
 async def test_a_timeout_crosses_it_too_and_is_told_as_one(bench: Bench) -> None:
     outcome = await bench.outcome_of(process_jobs.Patient, given(bench.directory / "begun"), timeout=0.05)
 
