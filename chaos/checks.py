@@ -28,6 +28,8 @@ class Evidence:
     told: Told
     recorder: Recorder
     found: Findings
+    first_sequence: int
+    """Of the first event of a job: 1 where submissions are published, else 2."""
 
 
 def check(evidence: Evidence, *, max_lost_runs: int) -> dict[str, list[str]]:
@@ -78,7 +80,7 @@ def _sequences(evidence: Evidence) -> Iterator[str]:
         yield f"there were events of {job_id}, which there is not"
     for job_id, job in evidence.found.jobs.items():
         life = sorted(recorder.lives.get(job_id, []), key=lambda seen: seen.sequence)
-        if [seen.sequence for seen in life] != list(range(1, job["sequence"] + 1)):
+        if [seen.sequence for seen in life] != list(range(evidence.first_sequence, job["sequence"] + 1)):
             yield f"{_named(job)} is at {job['sequence']}, {job['status']}; published were {_told(life)}"
             continue
         for before, after in pairwise(life):
@@ -88,7 +90,7 @@ def _sequences(evidence: Evidence) -> Iterator[str]:
                 yield f"{_named(job)}: run {after.run} after {before.run}: {_told(life)}"
             if after.time < before.time:
                 yield f"{_named(job)}: dates go backwards at {after.sequence}: {_told(life)}"
-        if (life[-1].status, life[-1].run) != (job["status"], job["run"]):
+        if life and (life[-1].status, life[-1].run) != (job["status"], job["run"]):
             yield f"{_named(job)} is {job['status']} by run {job['run']}; published were {_told(life)}"
 
 
@@ -144,8 +146,9 @@ def _attempts(evidence: Evidence) -> Iterator[str]:
 
 def _rescues(evidence: Evidence, max_lost_runs: int) -> Iterator[str]:
     for job_id, job in evidence.found.jobs.items():
-        first = min((seen.run for seen in _last_life(evidence.recorder.lives.get(job_id, []))), default=0)
-        lost = [run for run in evidence.found.runs.get(job_id, []) if run["ending"] == "lost" and run["run"] > first]
+        life = _last_life(evidence.recorder.lives.get(job_id, []))
+        before = life[0].run if life and life[0].previous in FINAL else 0
+        lost = [run for run in evidence.found.runs.get(job_id, []) if run["ending"] == "lost" and run["run"] > before]
         if job["lost_runs"] not in (len(lost), len(lost) + (job["status"] in ("FAILED", "ABORTED"))):
             yield f"{_named(job)} counts {job['lost_runs']} lost runs; its history has {len(lost)}"
         if job["error_type"] == LOST_TOO_OFTEN and job["lost_runs"] != max_lost_runs:

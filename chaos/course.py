@@ -45,6 +45,11 @@ class Sizes:
     daemons: int
     lease: float
 
+    @property
+    def first_sequence(self) -> int:
+        """Every other seed has submissions published, too: then claims look for unpublished facts of others."""
+        return 1 + self.seed % 2
+
 
 class Course:
     """`run` is the whole of it."""
@@ -159,7 +164,7 @@ class Course:
             async def quiet() -> bool:
                 waiting = await _messages(channel, "submissions") + await _messages(channel, "control")
                 [row] = await connection.fetch(QUERIES["counts"])
-                published = self._recorder.events >= row["changes"]
+                published = self._recorder.events >= row["changes"] - row["jobs"] * (self._sizes.first_sequence - 1)
                 return bool(not waiting and not row["live"] and not row["outbox"] and published)
 
             wrong = [] if await until(quiet, SETTLED_WITHIN) else [f"it is not quiet {SETTLED_WITHIN:.0f} s after"]
@@ -189,7 +194,7 @@ class Course:
             found = await find(connection)
         finally:
             await connection.close()
-        return Evidence(self._load.told, self._recorder, found)
+        return Evidence(self._load.told, self._recorder, found, self._sizes.first_sequence)
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("JOBSERVICE_")}
@@ -204,7 +209,7 @@ class Course:
             "pool__capacity": 20,
             "pool__processes": 2,
             "pool__stop_grace": STOP_GRACE,
-            "events__submissions": "true",
+            "events__submissions": "true" if self._sizes.first_sequence == 1 else "false",
             "workspace__directory": self._workspaces,
             "logs__level": "warning",
             "logs__format": "json",

@@ -40,6 +40,7 @@ class Story:
         self.counts = {"outbox": 0, "outbox_rejected": 0}
         self.keys = {"key": JOB}
         self.attempts = 1
+        self.first_sequence = 1
 
     def evidence(self) -> Evidence:
         recorder = Recorder(url="amqp://nowhere/", prefix="chaos")
@@ -54,7 +55,7 @@ class Story:
             daemons=self.daemons,
             counts=self.counts,
         )
-        return Evidence(self.told, recorder, found)
+        return Evidence(self.told, recorder, found, first_sequence=self.first_sequence)
 
     def _event(self, sequence: int) -> dict[str, Any]:
         status = self.statuses[sequence - 1]
@@ -83,6 +84,14 @@ def test_a_healthy_story_breaks_no_promise() -> None:
 def test_events_that_come_again_break_no_promise() -> None:
     story = Story()
     story.arrivals = [1, 2, 3, 1, 2, 3, 4, 5, 6, 5, 7, 7]
+
+    assert broken(story) == []
+
+
+def test_where_submissions_are_not_published_events_begin_with_the_second_change() -> None:
+    story = Story()
+    story.first_sequence = 2
+    story.arrivals.remove(1)
 
     assert broken(story) == []
 
