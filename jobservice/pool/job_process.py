@@ -22,7 +22,7 @@ import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 from jobservice.domain.outcomes import Outcome
-from jobservice.pool.channel import Channel
+from jobservice.pool.channel import Channel, ChannelClosed
 from jobservice.pool.executors import AsyncioExecutor, ThreadExecutor
 from jobservice.pool.outcome_values import claimed_from_value, outcome_to_value
 from jobservice.pool.run import Run
@@ -171,7 +171,10 @@ def main(descriptor: int) -> None:
 
     async def serve() -> None:
         channel = await Channel.over(socket.socket(fileno=descriptor))
-        hello = await channel.receive()
+        try:
+            hello = await channel.receive()
+        except ChannelClosed:
+            return  # the daemon is gone already
         sys.path[:] = hello["path"]
         await JobProcess(channel).serve()
 

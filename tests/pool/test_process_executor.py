@@ -2,6 +2,9 @@
 
 import asyncio
 import os
+import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -283,6 +286,17 @@ async def test_closing_ends_every_process(bench: Bench) -> None:
 
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_a_process_whose_daemon_was_gone_before_its_first_word_ends_without_a_word() -> None:
+    ours, theirs = socket.socketpair()
+    ours.close()
+    command = [sys.executable, "-m", "jobservice.pool.job_process", str(theirs.fileno())]
+
+    with theirs:
+        ended = subprocess.run(command, pass_fds=[theirs.fileno()], capture_output=True, timeout=60, check=False)
+
+    assert (ended.returncode, ended.stderr) == (0, b"")
 
 
 async def test_a_process_ends_by_itself_when_its_daemon_is_gone(bench: Bench) -> None:
