@@ -71,6 +71,7 @@ CREATE TABLE IF NOT EXISTS daemon (
   counter     bigint NOT NULL DEFAULT 0,
   idle        boolean NOT NULL DEFAULT false,                    -- submitters notify only when a daemon is idle
   draining    boolean NOT NULL DEFAULT false,
+  withheld_classes text[] NOT NULL DEFAULT '{}',                 -- of job_classes: no room for their workspaces, so not claimed now
   http_url    text,
   started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
   beat_at     timestamptz NOT NULL DEFAULT clock_timestamp(),

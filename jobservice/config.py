@@ -191,9 +191,12 @@ class SubmissionSection(Section):
 
 
 class WorkspaceSection(Section):
-    """Where jobs' private directories are made."""
+    """Where jobs' private directories are made, and how full their disk may be."""
 
     directory: Path = Path()
+    warn_percent: Annotated[float, Field(ge=0, le=100)] = 80.0
+    pause_percent: Annotated[float, Field(ge=0, le=100)] = 90.0
+    tenant_max_bytes: Annotated[int, Field(ge=0)] = 0
 
     @field_validator("directory")
     @classmethod

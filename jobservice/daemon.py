@@ -258,6 +258,15 @@ class Daemon:
             "queued": self._parts.observation.waiting.queued,
             "oldest_queued_seconds": self._parts.observation.waiting.oldest_seconds,
             "rejected": self._parts.observation.rejected,
+            **self._room(),
+        }
+
+    def _room(self) -> dict[str, Any]:
+        watch = self._parts.workspace_watch
+        return {
+            "workspace_used_percent": None if watch.room is None else round(watch.room.used_percent, 1),
+            "workspace_full": watch.full,
+            "workspace_tenants_over": list(watch.tenants_over),
         }
 
 

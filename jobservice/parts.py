@@ -25,6 +25,8 @@ from jobservice.maintenance.due import DueWork
 from jobservice.maintenance.observation import INTERVAL as OBSERVATION_INTERVAL
 from jobservice.maintenance.observation import Observation
 from jobservice.maintenance.retention import Retention
+from jobservice.maintenance.workspace_watch import INTERVAL as WATCH_INTERVAL
+from jobservice.maintenance.workspace_watch import WorkspaceWatch
 from jobservice.pool.executors import AsyncioExecutor, ThreadExecutor
 from jobservice.pool.in_flight import InFlight
 from jobservice.pool.pool import Pool
@@ -132,6 +134,15 @@ class Parts:
         self.processes = ProcessExecutor(settings.pool.processes)
         self.workspaces = Workspaces(settings.workspace.directory / str(self.id), log)
         self.workspace_owner = WorkspaceOwner(self.workspaces.directory, log)
+        self.workspace_watch = WorkspaceWatch(
+            directory=settings.workspace.directory,
+            occupied=lambda: [(run.claimed.card.tenant, run.workspace) for run in self.in_flight.runs if run.workspace],
+            needing=[each.name for each in self._registry.definitions if each.needs_workspace],
+            warn_percent=settings.workspace.warn_percent,
+            pause_percent=settings.workspace.pause_percent,
+            tenant_max_bytes=settings.workspace.tenant_max_bytes,
+            resumed=lambda: self.scheduler_loop.wake(),
+        )
         self._claimer = Claimer(daemon_id=self.id, schema=schema, submissions_published=settings.events.submissions)
         unknown_class = UnknownClassPolicy(
             session=self.claim_session,
@@ -160,6 +171,7 @@ class Parts:
             pool=self.pool,
             publish=self.relay.offer,
             doubt=lambda: self.comparison_loop.wake(),
+            withheld=lambda: self.workspace_watch.withheld,
         )
         self.scheduler_loop = Loop(name="scheduler", run_once=self.scheduler.run_once, interval=settings.daemon.poll)
         progress = ProgressWriter(
@@ -169,7 +181,10 @@ class Parts:
             name="progress", run_once=progress.run_once, interval=settings.jobs.completion_update_interval
         )
         left_over_loop = Loop(name="workspaces", run_once=self.workspace_owner.run_once, interval=SWEEP_INTERVAL)
-        self._loops_of_running = [progress_loop, left_over_loop, self.scheduler_loop] if self._runs_jobs else []
+        watch_loop = Loop(name="workspace watch", run_once=self.workspace_watch.run_once, interval=WATCH_INTERVAL)
+        self._loops_of_running = [progress_loop, left_over_loop, watch_loop, self.scheduler_loop]
+        if not self._runs_jobs:
+            self._loops_of_running = []
 
     def _build_upkeep(self, schema: str) -> None:
         settings = self._settings
@@ -182,6 +197,7 @@ class Parts:
             running=lambda: self.pool.running,
             stuck=lambda: self.pool.stuck,
             draining=self._ears.is_draining,
+            withheld=lambda: self.workspace_watch.withheld if self.workspace_watch.full else (),
             lost=self._ears.lost,
         )
         comparison = Comparison(

@@ -214,7 +214,7 @@ class Daemons:
                 "daemon": daemon,
                 "pool": pool,
                 "jobs": {"completion_update_interval": 0.1},
-                "workspace": {"directory": self.directory / "workspaces"},
+                "workspace": {"directory": self.directory / "workspaces", "pause_percent": 0},
                 **sections,
             }
         )
@@ -310,6 +310,7 @@ class Processes:
             "JOBSERVICE_BROKER__PREFIX": self.prefix,
             "JOBSERVICE_JOBS__PACKAGES": '["trial_jobs"]',
             "JOBSERVICE_WORKSPACE__DIRECTORY": str(self.directory / "workspaces"),
+            "JOBSERVICE_WORKSPACE__PAUSE_PERCENT": "0",
             "JOBSERVICE_LOGS__FORMAT": "json",
             **{f"JOBSERVICE_{name.upper()}": str(value) for name, value in given.items()},
         }

@@ -12,6 +12,7 @@ from jobservice.client.broker import ClientBroker
 from jobservice.client.database import ClientDatabase
 from jobservice.config import Settings
 from jobservice.domain.errors import JobServiceError
+from jobservice.pool.room import room_at
 from jobservice.sdk.registry import Registry
 from jobservice.store import schema as stored
 from jobservice.store.overview import Overview
@@ -39,7 +40,7 @@ class Finding:
 
 async def examine(settings: Settings) -> list[Finding]:
     """Everything, in the order in which things depend on each other."""
-    findings = [_job_classes(settings)]
+    findings = [_job_classes(settings), _workspaces(settings)]
     findings += [finding async for finding in _database(settings)]
     findings += [finding async for finding in _broker(settings)]
     return findings
@@ -54,6 +55,22 @@ def _job_classes(settings: Settings) -> Finding:
     if not registry.names:
         return Finding(what, None, "no package is named", "a daemon here would run nothing: set jobs.packages")
     return Finding(what, True, ", ".join(registry.names))
+
+
+def _workspaces(settings: Settings) -> Finding:
+    """The disk of this machine; what each daemon finds on its own is told with the daemons."""
+    what, section = "workspaces", settings.workspace
+    try:
+        room = room_at(section.directory)
+    except OSError as error:
+        return Finding(what, False, f"{section.directory}: {error.strerror}", "correct workspace.directory")
+    text = f"{room.used_percent:.0f} % of the disk at {section.directory} is used"
+    advice = "make room, or set workspace.directory to a larger disk"
+    if section.pause_percent and room.used_percent >= section.pause_percent:
+        return Finding(what, False, f"{text}: daemons here claim no job that needs a workspace", advice)
+    if section.warn_percent and room.used_percent >= section.warn_percent:
+        return Finding(what, None, text, advice)
+    return Finding(what, True, text)
 
 
 async def _database(settings: Settings) -> AsyncIterator[Finding]:
@@ -117,12 +134,17 @@ async def _daemons(connection: asyncpg.Connection, overview: Overview) -> Findin
     found = await overview.daemons(connection)
     if not found:
         return Finding("daemons", None, "none is alive", "start one: jobservice daemon")
+    full = [daemon for daemon in found if daemon.withheld_classes]
     running = f"{sum(daemon.running for daemon in found)} of {sum(daemon.capacity for daemon in found)} slots in use"
     stuck = [daemon for daemon in found if daemon.stuck]
     if stuck:
         where = ", ".join(f"{daemon.stuck} in {daemon.id} on {daemon.host}" for daemon in stuck)
         advice = "mend job classes that ignore a stop or a timeout; a restart of the daemon ends such runs"
         return Finding("daemons", False, f"{len(found)} alive, {running}; runs that do not end: {where}", advice)
+    if full:
+        where = ", ".join(f"{daemon.id} on {daemon.host} ({', '.join(daemon.withheld_classes)})" for daemon in full)
+        advice = "make room on the disk of workspace.directory there, or set workspace.pause_percent higher"
+        return Finding("daemons", False, f"{len(found)} alive, {running}; no room for workspaces: {where}", advice)
     return Finding("daemons", True, f"{len(found)} alive, {running}")
 
 

@@ -58,6 +58,7 @@ class Installation:
             "JOBSERVICE_JOBS__PACKAGES": json.dumps(self.packages),
             "JOBSERVICE_POOL__CAPACITY": str(CAPACITY),
             "JOBSERVICE_WORKSPACE__DIRECTORY": str(self.workspace),
+            "JOBSERVICE_WORKSPACE__PAUSE_PERCENT": "0",  # its few kilobytes find room on any disk
             "JOBSERVICE_LOGS__FORMAT": "console",
         }
 

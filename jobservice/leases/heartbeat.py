@@ -7,7 +7,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 import structlog
@@ -35,6 +35,7 @@ class Heartbeat:
         running: Callable[[], int],
         stuck: Callable[[], int],
         draining: Callable[[], bool],
+        withheld: Callable[[], Sequence[str]],
         lost: Callable[[], None],
     ) -> None:
         self._url = url
@@ -45,6 +46,7 @@ class Heartbeat:
         self._running = running
         self._stuck = stuck
         self._draining = draining
+        self._withheld = withheld
         self._lost = lost
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -100,6 +102,7 @@ class Heartbeat:
                     running=self._running(),
                     stuck=self._stuck(),
                     draining=self._draining(),
+                    withheld=self._withheld(),
                 )
         except (JobServiceError, TimeoutError) as error:
             log.warning("heartbeat.miss", daemon_id=str(self._daemon_id), reason=str(error) or "no answer")

@@ -1,4 +1,4 @@
-"""How much room there is for workspaces, and how much of it a directory takes. Asks the file system, decides nothing."""
+"""How much room there is for workspaces, and how much of it a directory takes. It asks the file system, no more."""
 
 import os
 import shutil

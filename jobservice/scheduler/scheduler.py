@@ -41,7 +41,9 @@ class Scheduler:
         pool: Pool,
         publish: Callable[[Committed], None],
         doubt: Callable[[], None],
+        withheld: Callable[[], Sequence[str]],
     ) -> None:
+        """`withheld` are job classes that this daemon knows and cannot run now."""
         self._session = session
         self._claimer = claimer
         self._daemons = daemons
@@ -50,6 +52,7 @@ class Scheduler:
         self._pool = pool
         self._publish = publish
         self._doubt = doubt
+        self._withheld = withheld
         self._looks = 0
         self._idle = False
         self._gathered = False
@@ -177,7 +180,7 @@ class Scheduler:
     def _skipped(self) -> list[str]:
         now = time.monotonic()
         self._left_alone = {name: until for name, until in self._left_alone.items() if until > now}
-        return list(self._left_alone)
+        return [*self._left_alone, *self._withheld()]
 
 
 _INFO = 20

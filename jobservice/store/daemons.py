@@ -1,6 +1,6 @@
 """The daemons' rows: registration, heartbeat, and what the rows say of a daemon's jobs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -69,10 +69,19 @@ class Daemons:
             )
 
     async def beat(
-        self, connection: asyncpg.Connection, daemon_id: UUID, *, running: int, stuck: int, draining: bool
+        self,
+        connection: asyncpg.Connection,
+        daemon_id: UUID,
+        *,
+        running: int,
+        stuck: int,
+        draining: bool,
+        withheld: Sequence[str],
     ) -> bool:
         """One heartbeat; False when the row says that this daemon is not alive any more."""
-        beaten = await self._sql.beat(connection, id=daemon_id, running=running, stuck=stuck, draining=draining)
+        beaten = await self._sql.beat(
+            connection, id=daemon_id, running=running, stuck=stuck, draining=draining, withheld=list(withheld)
+        )
         return beaten is not None
 
     async def set_idle(self, connection: asyncpg.Connection, daemon_id: UUID, idle: bool) -> None:

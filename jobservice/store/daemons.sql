@@ -12,9 +12,10 @@ INSERT INTO jobservice.queue (queue) SELECT q FROM unnest(:queues::text[]) q ORD
 INSERT INTO jobservice.setting (name, value) SELECT n, v::jsonb FROM unnest(:names::text[], :settings::text[]) AS t (n, v)
 ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE setting.value IS DISTINCT FROM excluded.value;
 
--- name: beat(id, running, stuck, draining)$
+-- name: beat(id, running, stuck, draining, withheld)$
 -- One heartbeat. NULL: this daemon is marked lost or stopped, or its row is gone.
-UPDATE jobservice.daemon SET counter = counter + 1, beat_at = clock_timestamp(), running = :running, stuck = :stuck, draining = :draining
+UPDATE jobservice.daemon SET counter = counter + 1, beat_at = clock_timestamp(), running = :running, stuck = :stuck, draining = :draining,
+       withheld_classes = :withheld::text[]
 WHERE id = :id::uuid AND lost_at IS NULL AND stopped_at IS NULL RETURNING counter;
 
 -- name: set_idle(id, idle)!

@@ -72,13 +72,14 @@ SELECT j.status, j.held, j.trigger_after_date, j.blocked, j.concurrency_key, j.j
        (SELECT count(*) FROM (
           SELECT FROM jobservice.job_info a WHERE a.status = 'QUEUED' AND NOT a.blocked AND a.queue = j.queue AND a.tenant = j.tenant
             AND (a.priority > j.priority OR a.priority = j.priority AND a.number < j.number) LIMIT 10001) a) AS ahead,
-       d.serving, d.knowing, d.free
+       d.serving, d.knowing, d.with_room, d.free
 FROM jobservice.job_info j
 LEFT JOIN jobservice.queue q ON q.queue = j.queue
 LEFT JOIN jobservice.tenant t ON t.tenant = j.tenant
 LEFT JOIN jobservice.tenant_share s ON s.queue = j.queue AND s.tenant = j.tenant
 CROSS JOIN LATERAL (
   SELECT count(*) AS serving, count(*) FILTER (WHERE j.job_class = ANY (d.job_classes)) AS knowing,
+         count(*) FILTER (WHERE j.job_class = ANY (d.job_classes) AND j.job_class <> ALL (d.withheld_classes)) AS with_room,
          coalesce(sum(d.capacity - d.running) FILTER (WHERE j.job_class = ANY (d.job_classes)), 0) AS free
   FROM jobservice.daemon d WHERE d.lost_at IS NULL AND d.stopped_at IS NULL AND NOT d.draining AND j.queue = ANY (d.queues)) d
 WHERE j.id = :job_id;

@@ -28,6 +28,8 @@ class DaemonRow:
     version: str
     queues: list[str]
     job_classes: list[str]
+    withheld_classes: list[str]
+    """Those that it does not claim now, since there is no room for their workspaces."""
     running: int
     stuck: int
     capacity: int

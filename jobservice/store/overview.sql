@@ -3,7 +3,7 @@
 -- name: daemons(ended)
 -- `silent_for` is the database's view; who is lost is decided by daemons that watch, never by this number.
 SELECT d.id, CASE WHEN d.lost_at IS NOT NULL THEN 'lost' WHEN d.stopped_at IS NOT NULL THEN 'stopped' WHEN d.draining THEN 'draining' ELSE 'alive' END AS state,
-       d.host, d.pid, d.version, d.queues, d.job_classes, d.running, d.stuck, d.capacity, d.http_url, d.started_at, d.lost_at, d.stopped_at,
+       d.host, d.pid, d.version, d.queues, d.job_classes, d.withheld_classes, d.running, d.stuck, d.capacity, d.http_url, d.started_at, d.lost_at, d.stopped_at,
        round(extract(epoch FROM clock_timestamp() - d.beat_at)::numeric, 1)::double precision AS silent_for
 FROM jobservice.daemon d
 WHERE :ended::boolean OR (d.lost_at IS NULL AND d.stopped_at IS NULL)

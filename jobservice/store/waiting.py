@@ -54,6 +54,8 @@ def _daemons(facts: Mapping[str, Any]) -> list[str]:
         return [f"no living daemon serves queue {facts['queue']}"]
     if facts["knowing"] == 0:
         return [f"job class {facts['job_class']} is unknown to the {facts['serving']} daemons of the queue"]
+    if facts["with_room"] == 0:
+        return ["its daemons have no room for more workspaces"]
     return ["all slots of its daemons are taken"] if facts["free"] <= 0 else []
 
 
