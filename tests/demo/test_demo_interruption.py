@@ -14,8 +14,10 @@ NUMBERS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 @pytest.fixture
 def interruption() -> Iterator[Interruption]:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever started the tests by nohup has it ignored
     with Interruption() as taken_over:
         yield taken_over
+    signal.signal(signal.SIGHUP, before)
 
 
 def send(number: signal.Signals = signal.SIGINT) -> None:
