@@ -80,6 +80,7 @@ class Course:
         )
         self._wrong: dict[str, list[str]] = {}
         self._notes: dict[str, object] = {}
+        self._unforeseen: list[str] = []
 
     async def run(self) -> Outcome:
         """From an empty installation to its judgement."""
@@ -107,6 +108,7 @@ class Course:
             evidence=evidence,
             wrong=self._wrong,
             notes=self._notes,
+            unforeseen=self._unforeseen,
         )
 
     # The steps, in their order.
@@ -186,7 +188,7 @@ class Course:
             await connection.close()
         self._wrong["no connection, process or workspace is left"] = wrong
         self._wrong["daemons ended when told to, and only then"] = self._fleet.problems
-        self._wrong["daemons met no error that they did not foresee"] = unforeseen(self._fleet.logs)
+        self._unforeseen = unforeseen(self._fleet.logs)
 
     async def _gather(self) -> Evidence:
         connection = await asyncpg.connect(self._database_url)

@@ -16,7 +16,7 @@ from jobservice.servers.child import Child
 
 ROOT = Path(__file__).parents[1]
 _LOOK = 0.02
-_ENDED_WITHIN = 60.0
+_ENDED_WITHIN = 90.0
 
 
 @dataclass

@@ -14,6 +14,7 @@ from chaos.fleet import Fleet
 SESSIONS = 4
 """Database sessions that a daemon may have."""
 BROKER_CONNECTIONS = 2
+IDLE_WITHIN = 30.0
 THREADS = 80
 """The daemon's own few and those that the executors keep for the next job."""
 _LOOK = 0.1
@@ -34,7 +35,18 @@ async def until(claim: Callable[[], Awaitable[object]], seconds: float) -> bool:
 
 
 async def of_idle_daemons(connection: asyncpg.Connection, fleet: Fleet) -> list[str]:
-    """What living daemons hold though there is nothing to do."""
+    """What living daemons still hold a while after there was nothing to do."""
+    wrong: list[str] = []
+
+    async def nothing() -> bool:
+        wrong[:] = await _held(connection, fleet)
+        return not wrong
+
+    await until(nothing, IDLE_WITHIN)
+    return wrong
+
+
+async def _held(connection: asyncpg.Connection, fleet: Fleet) -> list[str]:
     import psutil  # a tool of development: not needed by the service
 
     wrong: list[str] = []

@@ -24,6 +24,8 @@ class Outcome:
     evidence: Evidence
     wrong: dict[str, list[str]]
     notes: dict[str, object] = field(default_factory=dict)
+    unforeseen: list[str] = field(default_factory=list)
+    """Errors that daemons logged as such, and lived on: worth a look, no promise broken."""
 
     @property
     def kept(self) -> bool:
@@ -46,6 +48,8 @@ def show(outcome: Outcome) -> None:
             print(f"         {line}")
         if len(wrong) > SHOWN:
             print(f"         and {len(wrong) - SHOWN} more")
+    for line in outcome.unforeseen[:SHOWN]:
+        print(f" note  a daemon met an error that it did not foresee: {line}")
     if not outcome.kept:
         print(f"\nto see it again: ./dev chaos --seed {outcome.seed} with the same sizes")
 
