@@ -133,9 +133,13 @@ async def outbox_rows(connection: asyncpg.Connection) -> list[tuple[Fact, ...]]:
 
 
 async def empty_tables(connection: asyncpg.Connection) -> None:
-    """All rows gone but the schema's version; ends the sessions that an earlier test may have left."""
+    """All rows gone but the schema's version."""
+    await connection.execute(";".join(f"DELETE FROM jobservice.{table}" for table in _TABLES))
+
+
+async def end_other_sessions(connection: asyncpg.Connection) -> None:
+    """Ends what an earlier test may have left: it would hold its locks."""
     await connection.execute(
         """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
            WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"""
     )
-    await connection.execute(";".join(f"DELETE FROM jobservice.{table}" for table in _TABLES))

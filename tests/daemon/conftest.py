@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 from daemons import PACKAGES, Books, Daemons, Processes, Recorder
-from factory import empty_tables
+from factory import empty_tables, end_other_sessions
 from outages import Outage
 
 from jobservice.broker.backoff import Backoff
@@ -37,6 +37,7 @@ def module_database_url(jobservice_databases: Databases) -> Iterator[str]:
 async def database_url(module_database_url: str) -> str:
     """One database for each module here, emptied for each test: to make and drop one costs more than most tests do."""
     connection = await asyncpg.connect(module_database_url)
+    await end_other_sessions(connection)
     await empty_tables(connection)
     await connection.close()
     return module_database_url

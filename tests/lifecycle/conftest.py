@@ -7,7 +7,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from factory import empty_tables, make_daemon
+from factory import empty_tables, end_other_sessions, make_daemon
 
 from jobservice.domain.facts import Committed
 from jobservice.domain.states import JobStatus
@@ -48,6 +48,7 @@ def module_database_url(jobservice_databases: Databases) -> Iterator[str]:
 async def database_url(module_database_url: str) -> str:
     """One database for each module here, emptied for each test: hundreds of short tests need no database each."""
     connection = await asyncpg.connect(module_database_url)
+    await end_other_sessions(connection)
     await empty_tables(connection)
     await connection.close()
     return module_database_url
