@@ -7,17 +7,20 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from datetime import datetime
+from itertools import accumulate, pairwise
 from typing import Any
 
 from chaos.findings import Findings
 from chaos.load import Told
+from chaos.plan import LIMITED
 from chaos.recorder import Recorder, Seen
 from jobservice.domain.states import JobStatus
 from jobservice.domain.transitions import TRANSITIONS
 
 STEPS = {(str(status), str(to)) for (status, _), targets in TRANSITIONS.items() for to in targets if status is not to}
 FINAL = {str(status) for status in JobStatus if status.final}
+LIVE = ("TO_BE_RUN", "RUNNING")
 LOST_TOO_OFTEN = "LostTooOften"
 
 
@@ -39,6 +42,7 @@ def check(evidence: Evidence, *, max_lost_runs: int) -> dict[str, list[str]]:
         "every job has exactly one end": list(_ends(evidence)),
         "every status change was published, in order": list(_sequences(evidence)),
         "no two runs overlapped in effect": list(_effects(evidence)),
+        "no limit was exceeded": list(_limits(evidence)),
         "no stop was forgotten": list(_stops(evidence)),
         "max_attempts was respected": list(_attempts(evidence)),
         "rescues were counted rightly": list(_rescues(evidence, max_lost_runs)),
@@ -109,6 +113,25 @@ def _effects(evidence: Evidence) -> Iterator[str]:
             yield f"{_named(job)} is at run {job['run']}, and run {effect['run']} has written"
         if (job["error_type"] or "").endswith("StaleRun"):
             yield f"{_named(job)}: a run that the fence had refused has ended it"
+
+
+def _limits(evidence: Evidence) -> Iterator[str]:
+    """By the rows: from the claim of a run to its end, as the database's clock says."""
+    moments: defaultdict[tuple[str, int], list[tuple[datetime, int]]] = defaultdict(list)
+    for job_id, job in evidence.found.jobs.items():
+        limits = [(f"key {job['concurrency_key']} of {job['tenant']}", 1)] if job["concurrency_key"] else []
+        if job["tenant"] in LIMITED:
+            limits.append((f"tenant {job['tenant']}", LIMITED[job["tenant"]]))
+        changes = [
+            (seen.time, (seen.status in LIVE) - (seen.previous in LIVE))
+            for seen in evidence.recorder.lives.get(job_id, [])
+        ]
+        for limit in limits:
+            moments[limit] += [change for change in changes if change[1]]
+    for (whose, most), changes in moments.items():
+        highest = max(accumulate(change for _, change in sorted(changes)), default=0)
+        if highest > most:
+            yield f"{whose} may have {most} live jobs, and had {highest}"
 
 
 def _stops(evidence: Evidence) -> Iterator[str]:

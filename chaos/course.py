@@ -22,7 +22,7 @@ from chaos.jobs.effects import URL as JOBS_DATABASE_URL
 from chaos.leftovers import until
 from chaos.load import Load
 from chaos.main_thread import MainThread
-from chaos.plan import Plan
+from chaos.plan import LIMITED, Plan
 from chaos.recorder import Recorder
 from chaos.report import Outcome
 from jobservice.servers.stack import PrivateStack
@@ -118,6 +118,10 @@ class Course:
         try:
             await apply(connection)
             await connection.execute(Path(__file__).with_name("effects.sql").read_text())
+            for tenant, most in LIMITED.items():
+                await connection.execute(
+                    "INSERT INTO jobservice.tenant (tenant, max_running) VALUES ($1, $2)", tenant, most
+                )
             await self._recorder.ready()
             await self._fleet.start()
             # Who submits before a daemon has declared the queues is told so by nobody.

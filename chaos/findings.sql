@@ -1,6 +1,6 @@
 -- name: jobs
 SELECT j.id::text AS id, j.tenant, j.job_class, j.status, j.run, j.attempt, j.max_attempts, j.lost_runs, j.sequence, j.stop_requested_at, j.stop_date,
-       j.error_type, j.error_message, j.result::text AS result, j.parameters::text AS parameters, j.correlation_id, j.daemon_id::text AS daemon_id
+       j.error_type, j.error_message, j.result::text AS result, j.parameters::text AS parameters, j.correlation_id, j.concurrency_key, j.daemon_id::text AS daemon_id
 FROM jobservice.job_info j;
 
 -- name: runs

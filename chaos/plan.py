@@ -9,6 +9,8 @@ from enum import StrEnum
 from typing import Any
 
 TENANTS = ("acme", "bolt", "cane", "dune", "echo")
+LIMITED = {"echo": 5}
+"""Tenants that have a limit, and which; concurrency keys have one each."""
 TICK = 0.25
 """Seconds between two groups of submissions."""
 

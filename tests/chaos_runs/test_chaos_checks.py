@@ -15,6 +15,7 @@ from chaos.recorder import Recorder
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 JOB = "01a20000-0000-7000-8000-000000000001"
+TWIN = "01a20000-0000-7000-8000-000000000002"
 DAEMON = "da000000-0000-4000-8000-000000000001"
 LIFE = ["QUEUED", "TO_BE_RUN", "RUNNING", "QUEUED", "TO_BE_RUN", "RUNNING", "SUCCEEDED"]
 """A run that was lost, and one that succeeded."""
@@ -31,7 +32,7 @@ class Story:
             "id": JOB, "tenant": "acme", "job_class": "Write", "status": "SUCCEEDED", "run": 2, "attempt": 1,
             "max_attempts": None, "lost_runs": 1, "sequence": 7, "stop_requested_at": None, "stop_date": NOON,
             "error_type": None, "error_message": None, "result": "2", "parameters": "{}", "correlation_id": None,
-            "daemon_id": DAEMON,
+            "concurrency_key": None,            "daemon_id": DAEMON,
         }  # fmt: skip
         self.effect: dict[str, Any] = {"job_id": JOB, "run": 2, "done": True}
         self.runs = [{"job_id": JOB, "run": 1, "ending": "lost", "daemon_id": DAEMON}]
@@ -39,28 +40,30 @@ class Story:
         self.daemons = {DAEMON: {"id": DAEMON, "lost_at": NOON, "stopped_at": None}}
         self.counts = {"outbox": 0, "outbox_rejected": 0}
         self.keys = {"key": JOB}
+        self.ids = [JOB]
         self.attempts = 1
         self.first_sequence = 1
 
     def evidence(self) -> Evidence:
         recorder = Recorder(url="amqp://nowhere/", prefix="chaos")
-        for sequence in self.arrivals:
-            recorder.keep(self._event(sequence), NOON + timedelta(seconds=sequence))
+        for job_id in self.ids:
+            for sequence in self.arrivals:
+                recorder.keep(self._event(job_id, sequence), NOON + timedelta(seconds=sequence))
         found = Findings(
-            jobs={JOB: self.job},
-            runs={JOB: self.runs},
+            jobs={job_id: self.job | {"id": job_id} for job_id in self.ids},
+            runs=dict.fromkeys(self.ids, self.runs),
             keys=self.keys,
-            effects={JOB: self.effect},
+            effects=dict.fromkeys(self.ids, self.effect),
             executed_twice=self.executed_twice,
             daemons=self.daemons,
             counts=self.counts,
         )
         return Evidence(self.told, recorder, found, first_sequence=self.first_sequence)
 
-    def _event(self, sequence: int) -> dict[str, Any]:
+    def _event(self, job_id: str, sequence: int) -> dict[str, Any]:
         status = self.statuses[sequence - 1]
         return {
-            "job_id": JOB,
+            "job_id": job_id,
             "sequence": sequence,
             "status": status,
             "previous_status": self.statuses[sequence - 2] if sequence > 1 else None,
@@ -143,6 +146,11 @@ def execute_twice(story: Story) -> None:
     story.executed_twice = [{"job_id": JOB, "run": 2}]
 
 
+def run_two_of_one_key(story: Story) -> None:
+    story.ids = [JOB, TWIN]
+    story.job["concurrency_key"] = "one at a time"
+
+
 def claim_a_stopped_job(story: Story) -> None:
     story.job["stop_requested_at"] = NOON + timedelta(seconds=4.5)
 
@@ -186,6 +194,7 @@ def leave_the_outbox(story: Story) -> None:
         (write_over_a_newer_run, "no two runs overlapped in effect"),
         (end_without_effect, "no two runs overlapped in effect"),
         (execute_twice, "no two runs overlapped in effect"),
+        (run_two_of_one_key, "no limit was exceeded"),
         (claim_a_stopped_job, "no stop was forgotten"),
         (forget_a_stop, "no stop was forgotten"),
         (attempt_too_often, "max_attempts was respected"),
