@@ -32,7 +32,7 @@ class Story:
             "id": JOB, "tenant": "acme", "job_class": "Write", "status": "SUCCEEDED", "run": 2, "attempt": 1,
             "max_attempts": None, "lost_runs": 1, "sequence": 7, "stop_requested_at": None, "stop_date": NOON,
             "error_type": None, "error_message": None, "result": "2", "parameters": "{}", "correlation_id": None,
-            "concurrency_key": None,            "daemon_id": DAEMON,
+            "concurrency_key": None, "daemon_id": DAEMON,
         }  # fmt: skip
         self.effect: dict[str, Any] = {"job_id": JOB, "run": 2, "done": True}
         self.runs = [{"job_id": JOB, "run": 1, "ending": "lost", "daemon_id": DAEMON}]
