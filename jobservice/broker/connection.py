@@ -136,6 +136,14 @@ class BrokerLink:
             doing="opening a channel",
         )
 
+    async def set_up_again(self) -> None:
+        """Declare once more what this link declares: a channel was closed, perhaps since something was deleted."""
+        if self._set_up is not None:
+            channel = await self.open_channel()
+            async with asyncio.timeout(self._attempt_timeout):
+                await self._set_up(channel)
+            await call(channel.close(), timeout=_CLOSE_TIMEOUT, doing="closing a channel")
+
     def renew(self, connection: aiormq.Connection, *, why: str) -> None:
         """Give up `connection` if it is still the live one: what hangs is replaced, not waited for."""
         if connection is self._connection and self._transport is not None:

@@ -87,6 +87,7 @@ class GroupConsumer:
         return self._paused
 
     async def _run(self) -> None:
+        interrupted = False
         while not self._stopping:
             if not self._link.connected or self._paused:
                 await self._wait_until_wanted()
@@ -94,6 +95,9 @@ class GroupConsumer:
             intake: Intake | None = None
             since = asyncio.get_running_loop().time()
             try:
+                if interrupted:
+                    await self._link.set_up_again()  # the queue may be gone
+                    interrupted = False
                 intake = await self._open()
                 await self._consume(intake)
                 if intake.retired:
@@ -107,6 +111,7 @@ class GroupConsumer:
             finally:
                 if intake is not None:
                     await intake.close()
+            interrupted = True
             if asyncio.get_running_loop().time() - since > self._backoff.longest:
                 self._backoff.reset()
             await self._pause_for(self._backoff.next())

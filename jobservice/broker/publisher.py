@@ -124,6 +124,8 @@ class Publisher:
             await call(connection.ready(), timeout=left, doing="waiting for the end of a memory or disk alarm")
         channel, encoder = self._channel, self._encoder
         if channel is None or encoder is None or channel.is_closed or channel.own_connection is not connection:
+            if channel is not None and channel.own_connection is connection:
+                await self._link.set_up_again()  # the channel was closed alone: its exchange may be gone
             channel, encoder = await self._open(connection, left)
             self._channel, self._encoder = channel, encoder
         return channel, encoder
