@@ -1,11 +1,11 @@
 """Owns the daemons of a run: processes, each between two lines of its own, started, signalled, and accounted for."""
 
 import asyncio
-import os
+import secrets
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from jobservice.servers.account import Account
 from jobservice.servers.child import Child
 
 ROOT = Path(__file__).parents[1]
+_MARK = "CHAOS_RUN"
 _LOOK = 0.02
 _ENDED_WITHIN = 90.0
 
@@ -51,11 +52,10 @@ class Fleet:
     ) -> None:
         self.places = [Place(number, Line(database_url), Line(amqp_url)) for number in range(count)]
         self.problems: list[str] = []
-        self.pids: list[int] = []
-        """Of all daemons that there were: each began a session of its own."""
         self.logs: list[Path] = []
         self._main = main
-        self._environment = dict(environment)
+        self._mark = secrets.token_hex(8)
+        self._environment = {**environment, _MARK: self._mark}
         self._directory = directory
 
     async def start(self) -> None:
@@ -82,8 +82,6 @@ class Fleet:
 
         await self._main.call(begin)
         place.daemon = child
-        assert child.pid is not None
-        self.pids.append(child.pid)
 
     async def kill(self, place: Place) -> None:
         """End the daemon without a word; its own children are left to themselves."""
@@ -128,8 +126,8 @@ class Fleet:
                 await line.close()
 
     def left_processes(self) -> list[int]:
-        """Processes of the sessions that daemons began."""
-        return [pid for pid in _processes() if _session(pid) in self.pids]
+        """Daemons, and what they have started: all inherit the mark. Ids of processes, and of sessions, come again."""
+        return [pid for pid, mark in _marks() if mark == self._mark]
 
     def _expect_alive(self, place: Place) -> None:
         if place.daemon is not None and not place.daemon.running:
@@ -146,14 +144,11 @@ class Fleet:
         return place.daemon.wait(0.0)
 
 
-def _processes() -> list[int]:
+def _marks() -> Iterator[tuple[int, str | None]]:
     import psutil  # a tool of development: not needed by the service
 
-    return list(psutil.pids())
-
-
-def _session(pid: int) -> int | None:
-    try:
-        return os.getsid(pid)
-    except (ProcessLookupError, PermissionError):
-        return None
+    for process in psutil.process_iter():
+        try:
+            yield process.pid, process.environ().get(_MARK)
+        except psutil.Error:
+            continue  # just gone, or another user's

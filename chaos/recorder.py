@@ -9,7 +9,7 @@ import math
 import time
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import aiormq
@@ -103,7 +103,8 @@ class Recorder:
         self._known.add((job_id, sequence))
         life = self.lives.setdefault(job_id, [])
         if life and sequence < life[-1].sequence:
-            self.overtaken.append(f"{job_id}: {sequence} {data['status']} came after {life[-1].sequence}")
+            late = f"{sequence} {data['status']} by {data['daemon_id']}"
+            self.overtaken.append(f"{job_id}: {late} came after {life[-1].sequence}, {datetime.now(UTC):%H:%M:%S.%f}")
         error = data["error"] or {}
         life.append(
             Seen(
