@@ -80,8 +80,8 @@ class Scheduler:
             return None
         if self._worth_gathering(free):
             return GATHER_SECONDS
-        self._gathered = False
         found = await self._claim_for(free)
+        self._gathered = False  # after the answer: to gather once more after each failure would end the loop's back-off
         if found:
             self._looks = 0
             await self._mark(idle=False)

@@ -1,0 +1,34 @@
+"""The scheduler while the database is away."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from jobservice.domain.errors import DatabaseUnavailable
+from jobservice.scheduler.scheduler import GATHER_SECONDS, Scheduler
+
+
+class AwaySession:
+    @asynccontextmanager
+    async def use(self) -> AsyncIterator[Any]:
+        raise DatabaseUnavailable("away")
+        yield
+
+
+async def test_each_look_of_a_nearly_full_daemon_fails_while_the_database_is_away_so_that_its_loop_backs_off() -> None:
+    pool: Any = SimpleNamespace(
+        free=1, capacity=20, take_charges=lambda queue: {}, give_back=lambda queue, charges: None
+    )
+    parts: dict[str, Any] = {"claimer": None, "daemons": None, "publish": None, "session": AwaySession(), "pool": pool}
+    scheduler = Scheduler(daemon_id=UUID(int=1), queues=["default"], doubt=lambda: None, **parts)
+
+    gathering = await scheduler.run_once()
+
+    assert gathering == GATHER_SECONDS
+    for _ in range(3):
+        with pytest.raises(DatabaseUnavailable):
+            await scheduler.run_once()
