@@ -470,7 +470,7 @@ END $$;
 -- above a limit. One call is one transaction, committed by the server. docs/fair-share.md has the rule and where it comes from.
 --   charged_*: slot-seconds of runs that ended since this daemon's last claim, by tenant; told here, where the turnstile makes
 --              this the only writer of shares, instead of in every flush, where two daemons would wait for each other.
---   skipped_classes: classes that this daemon has just found out it does not know.
+--   skipped_classes: classes that this daemon does not know, or has no room for; `tenant/class` for those of one tenant alone.
 -- The plan is pinned: estimates of a queue that fills and empties are always wrong, and the good plan is known.
 CREATE OR REPLACE FUNCTION claim(for_queue text, slots integer, me uuid, skipped_classes text[], charged_tenants text[], charged_seconds double precision[])
 RETURNS TABLE (id uuid, tenant text, job_class text, run integer, attempt integer, max_attempts integer, sequence integer, priority integer, parameters text,
@@ -572,7 +572,7 @@ BEGIN
         LATERAL (
           SELECT j.id, row_number() OVER (ORDER BY j.priority DESC, j.number) AS nth FROM job_info j
           WHERE j.queue = for_queue AND j.tenant = t.tenant AND j.status = 'QUEUED' AND NOT j.blocked
-            AND j.id <> ALL (passed) AND j.job_class <> ALL (skipped_classes)
+            AND j.id <> ALL (passed) AND j.job_class <> ALL (skipped_classes) AND (skipped_classes = '{}' OR j.tenant || '/' || j.job_class <> ALL (skipped_classes))
           ORDER BY j.priority DESC, j.number LIMIT least(depth, t.room)) c
         ORDER BY (t.live + c.nth - 1) / t.weight, t.charged / t.weight, t.tenant, c.nth LIMIT free) c;
       IF deepest >= depth AND depth < free THEN
@@ -587,7 +587,7 @@ BEGIN
           SELECT f.id, row_number() OVER (ORDER BY f.priority DESC, f.number) AS nth FROM (
             SELECT j.id, j.priority, j.number FROM job_info j
             WHERE j.queue = for_queue AND j.tenant = t.tenant AND j.status = 'QUEUED' AND NOT j.blocked
-              AND j.id <> ALL (passed) AND j.job_class <> ALL (skipped_classes)
+              AND j.id <> ALL (passed) AND j.job_class <> ALL (skipped_classes) AND (skipped_classes = '{}' OR j.tenant || '/' || j.job_class <> ALL (skipped_classes))
             ORDER BY j.priority DESC, j.number LIMIT least(free, t.room) FOR NO KEY UPDATE SKIP LOCKED) f) c
         ORDER BY (t.live + c.nth - 1) / t.weight, t.charged / t.weight, t.tenant, c.nth LIMIT free) c;
     END IF;

@@ -251,6 +251,7 @@ class Daemon:
             "stuck": self._parts.pool.stuck,
             "capacity": self._parts.pool.capacity,
             "uncommitted": self._parts.writer.waiting,
+            "stale_reports": self._parts.in_flight.stale_reports,
             "claim_age_seconds": None if claimed_at is None else round(now - claimed_at, 3),
             "heartbeat_age_seconds": round(now - self._parts.heartbeat.beat_at, 3),
             "outbox_age_seconds": round(self._parts.relay.lag_seconds, 3),

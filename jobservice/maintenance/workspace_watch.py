@@ -58,7 +58,7 @@ class WorkspaceWatch:
         self._resumed = resumed
         self._level = Level.FINE
         self.withheld: tuple[str, ...] = self._needing if pause_percent else ()
-        """The job classes that are not to be claimed now; until the first look all that need a workspace."""
+        """What is not to be claimed now: classes, or `tenant/class`; until the first look all that need a workspace."""
         self.room: Room | None = None
         """What the last look found; None where it could not look."""
         self._blind = False
@@ -139,6 +139,7 @@ class WorkspaceWatch:
         self.tenants_over = over
 
     def _withhold(self, level: Level) -> None:
-        before, self.withheld = self.withheld, self._needing if level is Level.FULL else ()
-        if before and not self.withheld:
+        of_tenants = tuple(f"{tenant}/{name}" for tenant in self.tenants_over for name in self._needing)
+        before, self.withheld = self.withheld, self._needing if level is Level.FULL else of_tenants
+        if not set(before) <= set(self.withheld):
             self._resumed()

@@ -33,6 +33,8 @@ class InFlight:
         self._held: dict[RunKey, Held] = {}
         self._log = log
         self._released = released
+        self.stale_reports = 0
+        """Reports of runs that were not their jobs' current ones any more: refused, none written."""
 
     def __len__(self) -> int:
         return len(self._held)
@@ -87,6 +89,7 @@ class InFlight:
 
     def stale(self, job_id: UUID, run: int, status: str | None) -> None:
         """The job belongs to a newer run, or to nobody: this run ends, and what it says is not written."""
+        self.stale_reports += 1
         held = self._held.pop((job_id, run), None)
         if held is None:
             return

@@ -35,6 +35,14 @@ def ids(claimed: Claim) -> set[UUID]:
     return {job.card.job_id for job in claimed.jobs}
 
 
+async def test_classes_of_one_tenant_may_be_left_out(connection: asyncpg.Connection, daemon: UUID) -> None:
+    await make_job(connection, tenant="acme", job_class="Nap")
+    other_class = await make_job(connection, tenant="acme", job_class="Rest")
+    other_tenant = await make_job(connection, tenant="zoo", job_class="Nap")
+
+    assert ids(await claim(connection, daemon, skipped=["acme/Nap"])) == {other_class, other_tenant}
+
+
 async def test_the_higher_priority_comes_first_and_among_equals_the_earlier_submission(
     connection: asyncpg.Connection, daemon: UUID
 ) -> None:

@@ -202,7 +202,23 @@ async def test_each_tenant_above_its_share_is_warned_of_once_and_again_when_it_c
         ("workspace.tenant_over", "acme"),
         ("workspace.tenant_over", "zoo"),
     ]
-    assert watch.withheld == ()
+
+
+async def test_jobs_of_a_tenant_above_its_share_that_need_a_workspace_wait_until_it_takes_less(
+    disk: Disk, spaces: dict[str, Path]
+) -> None:
+    resumed: list[bool] = []
+    watch = watch_of(spaces, tenant_max_bytes=2 * BLOCK, resumed=lambda: resumed.append(True))
+    await watch.run_once()
+    resumed.clear()  # until the first look all were withheld
+
+    over = watch.withheld
+    shutil.rmtree(spaces["acme"])
+    await watch.run_once()
+
+    assert over
+    assert {name.split("/")[0] for name in over} == {"acme"}
+    assert (watch.withheld, watch.full, resumed) == ((), False, [True])
 
 
 async def test_a_disk_that_cannot_be_asked_stops_nothing_and_is_told_once(
