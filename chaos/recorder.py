@@ -45,7 +45,9 @@ class Recorder:
         self.lives: dict[str, list[Seen]] = {}
         self.duplicates = 0
         self.overtaken: list[str] = []
-        """Events that came before one with a smaller sequence of the same job."""
+        """Events that came after one with a higher sequence of the same job, and had not been delivered before."""
+        self.delivered_again_late = 0
+        """The same, but marked as delivered again: a broker may hand out what a dead consumer held behind newer ones."""
         self.by_status: Counter[str] = Counter()
         self.ended_at = time.monotonic()
         """When the last new end came."""
@@ -90,11 +92,12 @@ class Recorder:
 
     async def _take(self, message: DeliveredMessage) -> None:
         event = json.loads(message.body)
-        self.keep(event["data"], datetime.fromisoformat(event["time"]))
+        again = bool(getattr(message.delivery, "redelivered", False))
+        self.keep(event["data"], datetime.fromisoformat(event["time"]), delivered_again=again)
         assert message.delivery_tag is not None
         await message.channel.basic_ack(message.delivery_tag, wait=False)
 
-    def keep(self, data: dict[str, Any], time_told: datetime) -> None:
+    def keep(self, data: dict[str, Any], time_told: datetime, *, delivered_again: bool = False) -> None:
         """One arrival."""
         job_id, sequence = data["job_id"], data["sequence"]
         if (job_id, sequence) in self._known:
@@ -102,7 +105,9 @@ class Recorder:
             return
         self._known.add((job_id, sequence))
         life = self.lives.setdefault(job_id, [])
-        if life and sequence < life[-1].sequence:
+        if life and sequence < life[-1].sequence and delivered_again:
+            self.delivered_again_late += 1
+        elif life and sequence < life[-1].sequence:
             late = f"{sequence} {data['status']} by {data['daemon_id']}"
             self.overtaken.append(f"{job_id}: {late} came after {life[-1].sequence}, {datetime.now(UTC):%H:%M:%S.%f}")
         error = data["error"] or {}
