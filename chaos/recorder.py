@@ -47,7 +47,7 @@ class Recorder:
         self.overtaken: list[str] = []
         """Events that came after one with a higher sequence of the same job, and had not been delivered before."""
         self.delivered_again_late = 0
-        """The same, but marked as delivered again: a broker may hand out what a dead consumer held behind newer ones."""
+        """The same, but marked as delivered again: what a dead consumer held may come behind newer ones."""
         self.by_status: Counter[str] = Counter()
         self.ended_at = time.monotonic()
         """When the last new end came."""
