@@ -33,6 +33,7 @@ MAX_LOST_RUNS = 3
 STOP_GRACE = 3.0
 READY_WITHIN = 60.0
 SETTLED_WITHIN = 180.0
+STILL_QUIET_AFTER = 2.0
 RESTART_PAUSE = 1.0
 HEARTBEATS_IN_LEASE = 6
 
@@ -173,7 +174,11 @@ class Course:
                 published = self._recorder.events >= row["changes"] - row["jobs"] * (self._sizes.first_sequence - 1)
                 return bool(not waiting and not row["live"] and not row["outbox"] and published)
 
-            wrong = [] if await until(quiet, SETTLED_WITHIN) else [f"it is not quiet {SETTLED_WITHIN:.0f} s after"]
+            # Twice: a command that a daemon has in hand is in no queue and in no row yet.
+            settled = await until(quiet, SETTLED_WITHIN)
+            await asyncio.sleep(STILL_QUIET_AFTER)
+            settled = settled and await until(quiet, SETTLED_WITHIN)
+            wrong = [] if settled else [f"it is not quiet {SETTLED_WITHIN:.0f} s after"]
             rejected = await _messages(channel, "rejected")
             wrong += [f"{rejected} messages were rejected"] if rejected else []
             wrong += await leftovers.of_idle_daemons(connection, self._fleet)
