@@ -33,6 +33,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 async def readiness(running: Running, books: Books) -> tuple[int, dict[str, object]]:
     url = await books.value("SELECT http_url FROM jobservice.daemon WHERE id = $1", running.id)
+    await books.all_published()  # so the broker is there, and what is said is about the rest
     async with aiohttp.ClientSession() as session, session.get(f"{url}/readyz") as answer:
         return answer.status, await answer.json()
 
