@@ -7,6 +7,7 @@ runs and is built anew, under a new identity.
 import asyncio
 import contextlib
 import signal
+from collections.abc import Iterator
 
 import structlog
 
@@ -46,7 +47,8 @@ class _Signals:
         self._count = 0
 
     @contextlib.contextmanager
-    def installed(self):  # type: ignore[no-untyped-def]
+    def installed(self) -> Iterator[None]:
+        """While the daemon lives."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._received, number)

@@ -282,6 +282,12 @@ async def begun(bench: Bench, pool: Pool) -> Run:
     return list(pool._tasks.values())[-1].run
 
 
+async def unstuck(pool: Pool) -> None:
+    async with asyncio.timeout(SECONDS):
+        while pool.stuck:
+            await asyncio.sleep(0.001)
+
+
 async def test_a_run_that_ignores_its_stop_is_given_up_and_its_slot_is_free(bench: Bench) -> None:
     pool = bench.pool(bench.deaf(), stop_grace=0.02)
     run = await begun(bench, pool)
@@ -316,8 +322,7 @@ async def test_another_job_runs_where_one_is_stuck_and_the_late_end_of_that_one_
     stuck = pool.stuck
 
     bench.let_go.set()
-    while pool.stuck:
-        await asyncio.sleep(0.001)
+    await unstuck(pool)
 
     assert stuck == 3
     assert [type(outcome) for outcome in bench.told.outcomes] == [Aborted] * 3
@@ -332,8 +337,7 @@ async def test_a_thread_that_was_stuck_and_ends_is_one_too_many_and_goes(tmp_pat
         run.request_stop("by the user")
         await asyncio.wait_for(bench.told.ended.wait(), SECONDS)
     bench.let_go.set()
-    while pool.stuck:
-        await asyncio.sleep(0.001)
+    await unstuck(pool)
 
     outcomes = []
     for _ in range(3):
