@@ -18,6 +18,8 @@ from aiormq.abc import DeliveredMessage
 from chaos.patience import AWAY, patiently
 
 PREFETCH = 500
+ARGUMENTS = {"x-queue-type": "quorum", "x-single-active-consumer": True}
+"""Without the second a broker that was killed hands out newer messages before what the consumer of before held."""
 _AGAIN = 0.2
 _CONNECTED_WITHIN = 10.0
 
@@ -45,9 +47,7 @@ class Recorder:
         self.lives: dict[str, list[Seen]] = {}
         self.duplicates = 0
         self.overtaken: list[str] = []
-        """Events that came after one with a higher sequence of the same job, and had not been delivered before."""
-        self.delivered_again_late = 0
-        """The same, but marked as delivered again: what a dead consumer held may come behind newer ones."""
+        """Events that were not seen before, and came after one with a higher sequence of the same job."""
         self.by_status: Counter[str] = Counter()
         self.ended_at = time.monotonic()
         """When the last new end came."""
@@ -82,7 +82,7 @@ class Recorder:
             await channel.basic_qos(prefetch_count=PREFETCH)
             queue = f"{self._prefix}.recorder"
             await channel.exchange_declare(f"{self._prefix}.events", exchange_type="topic", durable=True)
-            await channel.queue_declare(queue, durable=True, arguments={"x-queue-type": "quorum"})
+            await channel.queue_declare(queue, durable=True, arguments=ARGUMENTS)
             await channel.queue_bind(queue, f"{self._prefix}.events", "#")
             await channel.basic_consume(queue, self._take)
             self._ready.set()
@@ -105,10 +105,8 @@ class Recorder:
             return
         self._known.add((job_id, sequence))
         life = self.lives.setdefault(job_id, [])
-        if life and sequence < life[-1].sequence and delivered_again:
-            self.delivered_again_late += 1
-        elif life and sequence < life[-1].sequence:
-            late = f"{sequence} {data['status']} by {data['daemon_id']}"
+        if life and sequence < life[-1].sequence:
+            late = f"{sequence} {data['status']} by {data['daemon_id']}{', delivered again,' if delivered_again else ''}"
             self.overtaken.append(f"{job_id}: {late} came after {life[-1].sequence}, {datetime.now(UTC):%H:%M:%S.%f}")
         error = data["error"] or {}
         life.append(

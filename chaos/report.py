@@ -75,7 +75,6 @@ def _show_figures(outcome: Outcome) -> None:
         "client calls repeated for want of an answer": told.lost_answers,
         "events, without repetitions": recorder.events,
         "events that came more than once": recorder.duplicates,
-        "events that the broker delivered again, behind newer": recorder.delivered_again_late,
         "identities of daemons": len(found.daemons),
         "  marked lost": sum(daemon["lost_at"] is not None for daemon in found.daemons.values()),
         "time from a last heartbeat to the mark, median and longest": _silences(outcome),

@@ -45,12 +45,19 @@ async def declare_subscription(
     name: str,
     bindings: Iterable[str],
     expires: float | None = None,
+    single_active: bool = False,
 ) -> str:
-    """Declare and bind the durable subscription `name`; gives its queue. `expires`: seconds unused until it is gone."""
+    """Declare and bind the durable subscription `name`; gives its queue.
+
+    `expires`: seconds unused until it is gone. `single_active`: one consumer at a time is served, and the next one only
+    when what the one before held is back in its place; without, what a lost consumer held comes behind newer messages.
+    """
     queue = names.subscription(name)
     arguments = queue_arguments(names) | {"x-max-length": SUBSCRIPTION_MAX_LENGTH, "x-overflow": "drop-head"}
     if expires is not None:
         arguments["x-expires"] = round(expires * 1000)
+    if single_active:
+        arguments["x-single-active-consumer"] = True
     await channel.queue_declare(queue, durable=True, arguments=arguments)
     for key in bindings:
         await channel.queue_bind(queue, names.events, routing_key=key)

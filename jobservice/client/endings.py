@@ -40,6 +40,7 @@ class Endings:
                 statuses=FINAL,
                 durable=None,
                 expires=None,
+                single_active=False,
                 prefetch=1_000,
                 note=None,
             )

@@ -222,12 +222,16 @@ class JobInfoService:
         statuses: set[JobStatus] | None = None,
         durable: str | None = None,
         expires: float | None = None,
+        single_active: bool = False,
         prefetch: int = 100,
     ) -> Subscription:
         """Status changes as they happen: `async with jobs.events(…) as events: async for event in events: …`.
 
         With `durable`, one queue of that name for all instances of a service, which keeps events while none runs
         (for ever, or until nobody has read it for `expires` seconds); without, a private queue that sees from now on.
+
+        Instances that share a durable name share its events. With `single_active` one of them has them all, in their
+        order, and the others stand by. That is settled when the name is first used.
         """
         broker = self._need_broker("events")
         return Subscription(
@@ -238,6 +242,7 @@ class JobInfoService:
             statuses=frozenset(statuses or ()),
             durable=durable,
             expires=expires,
+            single_active=single_active,
             prefetch=prefetch,
             note=self.subscriptions.remember if self._database is not None else self._need_amqp().note_subscription,
         )

@@ -42,6 +42,7 @@ class Subscription:
         statuses: frozenset[JobStatus],
         durable: str | None,
         expires: float | None,
+        single_active: bool,
         prefetch: int,
         note: Note | None,
     ) -> None:
@@ -53,6 +54,7 @@ class Subscription:
         self._statuses = statuses
         self._durable = durable
         self._expires = expires
+        self._single_active = single_active
         self._prefetch = prefetch
         self._note = note
         self._changed = asyncio.Event()
@@ -162,7 +164,14 @@ class Subscription:
         if self._durable is None:
             declaring = declare_private(channel, self._broker.names, keys)
         else:
-            declaring = declare_subscription(channel, self._broker.names, self._durable, keys, expires=self._expires)
+            declaring = declare_subscription(
+                channel,
+                self._broker.names,
+                self._durable,
+                keys,
+                expires=self._expires,
+                single_active=self._single_active,
+            )
         self._queue = await call(declaring, timeout=_CALL_TIMEOUT, doing=f"subscribing to {self._broker.names.events}")
         intake = Intake(channel=channel, queue=self._queue, changed=self._changed)
         await intake.consume()

@@ -177,3 +177,28 @@ async def test_a_broker_that_is_away_is_told_when_the_block_is_entered(monkeypat
         with pytest.raises(BrokerUnavailable):
             async with jobs.events():
                 pass
+
+
+async def test_a_single_active_subscription_hands_over_in_order_what_a_lost_reader_held(
+    amqp_jobs: JobInfoService, billing: Any, tell: Tell, amqp_url: str, broker_prefix: str
+) -> None:
+    async with billing(single_active=True, prefetch=2) as lost:
+        job_id = await tell(JobStatus.TO_BE_RUN, sequence=1)
+        for sequence in (2, 3, 4):
+            await tell(JobStatus.RUNNING, job_id=job_id, sequence=sequence)
+        await first(lost)
+
+        async with JobInfoService.connect(amqp_url=amqp_url, prefix=broker_prefix) as other:
+            async with other.events(durable="billing", single_active=True) as standing_by:
+                await cut(amqp_jobs)
+
+                assert [(await first(standing_by)).sequence for _ in range(4)] == [1, 2, 3, 4]
+
+
+async def test_a_durable_name_keeps_being_what_it_was_first(billing: Any) -> None:
+    async with billing():
+        pass
+
+    with pytest.raises(ConfigurationError, match="billing"):
+        async with billing(single_active=True):
+            pass
