@@ -24,8 +24,10 @@ CREATE TABLE IF NOT EXISTS queue (
   queue        text PRIMARY KEY,
   max_running  integer CHECK (max_running >= 0),
   paused       boolean NOT NULL DEFAULT false,
+  events       text NOT NULL DEFAULT 'all' CHECK (events IN ('all', 'final', 'none')),   -- which status changes are published
   created_date timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+ALTER TABLE queue ADD COLUMN IF NOT EXISTS events text NOT NULL DEFAULT 'all' CHECK (events IN ('all', 'final', 'none'));
 
 -- Tenants that have a limit, a weight, a pause, or are known where only known ones may submit.
 CREATE TABLE IF NOT EXISTS tenant (
@@ -311,6 +313,11 @@ BEGIN
   END IF;
 END $$;
 
+-- Whether a status change is published by a queue whose `events` are these.
+CREATE OR REPLACE FUNCTION is_published(events text, status text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+  SELECT events = 'all' OR events = 'final' AND status IN ('SUCCEEDED', 'FAILED', 'ABORTED')
+$$;
+
 -- Stores the jobs of a JSON array (or one object), all or none. Returns one row for each, in the order given; `created` is
 -- false where the idempotency key named a job that existed. Bad input: SQLSTATE 22023, DETAIL is {"code", "field", "index"}.
 CREATE OR REPLACE FUNCTION submit(jobs jsonb) RETURNS TABLE (job_id uuid, created boolean)
@@ -388,7 +395,8 @@ BEGIN
     INSERT INTO outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
     SELECT array_agg(s.id), array_agg(1), array_agg(0), array_agg(0), array_agg(s.status), array_agg(NULL::text), array_agg(now_is), array_agg(s.priority),
            array_agg(0::smallint), array_agg(NULL::jsonb)
-    FROM stored s WHERE EXISTS (SELECT FROM setting x WHERE x.name = 'events.submissions' AND x.value = 'true') HAVING count(*) > 0
+    FROM stored s WHERE EXISTS (SELECT FROM setting x WHERE x.name = 'events.submissions' AND x.value = 'true')
+      AND NOT EXISTS (SELECT FROM queue q WHERE q.queue = s.queue AND NOT is_published(q.events, s.status)) HAVING count(*) > 0
   )
   SELECT array_agg(DISTINCT s.queue) FILTER (WHERE s.status = 'QUEUED'),
          coalesce(bool_or(s.held = 'trigger' AND s.trigger_after_date < now_is + interval '2 seconds'), false)
@@ -430,12 +438,14 @@ BEGIN
         stop_reason       = coalesce(j.stop_reason, why)
     FROM locked l
     WHERE j.id = l.id AND j.id = ANY (stop_jobs.ids) AND j.status IN ('PENDING', 'QUEUED', 'TO_BE_RUN', 'RUNNING')
-    RETURNING j.id, j.status, l.was, j.sequence, j.run, j.attempt, j.stop_date, j.priority, j.percent_completed, j.daemon_id
+    RETURNING j.id, j.queue, j.status, l.was, j.sequence, j.run, j.attempt, j.stop_date, j.priority, j.percent_completed, j.daemon_id
   ), box AS (
     INSERT INTO outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
     SELECT array_agg(c.id), array_agg(c.sequence), array_agg(c.run), array_agg(c.attempt), array_agg(c.status), array_agg(c.was), array_agg(c.stop_date),
            array_agg(c.priority), array_agg(c.percent_completed), array_agg(NULL::jsonb)
-    FROM changed c WHERE c.status = 'ABORTED' HAVING count(*) > 0 RETURNING id
+    FROM changed c
+    WHERE c.status = 'ABORTED' AND NOT EXISTS (SELECT FROM queue q WHERE q.queue = c.queue AND NOT is_published(q.events, c.status))
+    HAVING count(*) > 0 RETURNING id
   )
   SELECT jsonb_object_agg(l.id, jsonb_build_array(coalesce(c.status, l.was), c.id IS NOT NULL)),
          array_agg(DISTINCT c.daemon_id) FILTER (WHERE c.daemon_id IS NOT NULL), EXISTS (SELECT FROM box)
@@ -466,16 +476,26 @@ END $$;
 
 -- --------------------------------------------------------------------------------------------------------------- claim
 
+-- A function whose rows had another shape cannot be replaced.
+DO $$ BEGIN
+  IF (SELECT pg_get_function_result(to_regprocedure('claim(text, integer, uuid, text[], text[], double precision[])')) NOT LIKE '%again_in%') THEN
+    DROP FUNCTION claim(text, integer, uuid, text[], text[], double precision[]);
+  END IF;
+END $$;
+
 -- Claims up to `slots` jobs of one queue for daemon `me`: fair between tenants, by priority and submission order inside one, never
 -- above a limit. One call is one transaction, committed by the server. docs/fair-share.md has the rule and where it comes from.
 --   charged_*: slot-seconds of runs that ended since this daemon's last claim, by tenant; told here, where the turnstile makes
 --              this the only writer of shares, instead of in every flush, where two daemons would wait for each other.
 --   skipped_classes: classes that this daemon does not know, or has no room for; `tenant/class` for those of one tenant alone.
+-- Each row says which of the run's changes are published, as the queue has it now: the run keeps that. Where nothing could be claimed only
+-- because of a rate, one row without an id says in how many seconds that ends.
 -- The plan is pinned: estimates of a queue that fills and empties are always wrong, and the good plan is known.
 CREATE OR REPLACE FUNCTION claim(for_queue text, slots integer, me uuid, skipped_classes text[], charged_tenants text[], charged_seconds double precision[])
 RETURNS TABLE (id uuid, tenant text, job_class text, run integer, attempt integer, max_attempts integer, sequence integer, priority integer, parameters text,
                expired boolean, timeout double precision, user_metadata text, owner text, description text, correlation_id text, traceparent text,
-               concurrency_key text, pipeline_id uuid, stage_id uuid, created_date timestamptz, claim_date timestamptz, outbox_id bigint)
+               concurrency_key text, pipeline_id uuid, stage_id uuid, created_date timestamptz, claim_date timestamptz, outbox_id bigint,
+               events text, again_in double precision)
 LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
 #variable_conflict use_column
@@ -652,11 +672,12 @@ BEGIN
     INSERT INTO outbox (daemon_id, job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
     SELECT me, array_agg(c.id), array_agg(c.sequence), array_agg(c.run), array_agg(c.attempt), array_agg(c.status), array_agg('QUEUED'::text), array_agg(c.claim_date),
            array_agg(c.priority), array_agg(c.percent_completed), array_agg(NULL::jsonb)
-    FROM claimed c HAVING count(*) > 0 RETURNING id
+    FROM claimed c WHERE is_published(turnstile.events, 'TO_BE_RUN') HAVING count(*) > 0 RETURNING id
   )
   SELECT c.id, c.tenant, c.job_class, c.run, c.attempt, c.max_attempts, c.sequence, c.priority, c.parameters::text,
          coalesce(c.expiration_date <= c.claim_date, false), c.timeout, c.user_metadata::text, c.owner, c.description, c.correlation_id, c.traceparent,
-         c.concurrency_key, c.pipeline_id, c.stage_id, c.created_date, c.claim_date, (SELECT b.id FROM box b)
+         c.concurrency_key, c.pipeline_id, c.stage_id, c.created_date, c.claim_date, (SELECT b.id FROM box b),
+         turnstile.events, NULL::double precision
   FROM claimed c;
 END $$;
 

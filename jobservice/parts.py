@@ -15,7 +15,7 @@ from jobservice.events.relay import Relay
 from jobservice.leases.comparison import Comparison
 from jobservice.leases.heartbeat import Heartbeat
 from jobservice.leases.watch import Stillness, Watch
-from jobservice.lifecycle.claim import Claimer
+from jobservice.lifecycle.claim import Claimer, first_published
 from jobservice.lifecycle.progress_writer import ProgressWriter
 from jobservice.lifecycle.rescue import Rescuer
 from jobservice.lifecycle.status_writer import StatusWriter
@@ -114,6 +114,7 @@ class Parts:
             listener=self.in_flight,
             wake=lambda: self._writer_loop.wake(),
             due_soon=lambda: self.due_loop.wake(),
+            first_published=first_published(submissions=self._settings.events.submissions),
         )
         self._writer_loop = Loop(name="writer", run_once=self.writer.run_once, interval=FLUSH_INTERVAL)
         self.relay = Relay(

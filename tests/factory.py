@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from jobservice.domain.facts import Fact, JobCard
+from jobservice.domain.facts import EventMode, Fact, JobCard
 from jobservice.domain.states import FINAL, LIVE, JobStatus
 from jobservice.store.outbox import Outbox
 
@@ -108,9 +108,10 @@ def _legal(status: JobStatus, daemon: UUID | None) -> dict[str, Any]:
     return row
 
 
-def held_run(job_id: UUID, run: int, *, started_at: float | None = None) -> HeldRun:
-    """The run of a job, as its daemon holds it."""
-    return HeldRun(job_id, run, JobCard(job_id=job_id, tenant="acme", queue="default", job_class="Nap"), started_at)
+def held_run(job_id: UUID, run: int, *, started_at: float | None = None, events: EventMode = "all") -> HeldRun:
+    """The run of a job, as its daemon holds it; `events` is what its queue published when it was claimed."""
+    card = JobCard(job_id=job_id, tenant="acme", queue="default", job_class="Nap", events=events)
+    return HeldRun(job_id, run, card, started_at)
 
 
 async def row_of(connection: asyncpg.Connection, job_id: UUID) -> dict[str, Any]:

@@ -3,10 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from jobservice.domain.states import JobStatus
+
+EventMode = Literal["all", "final", "none"]
+"""Which status changes of a queue's jobs are published."""
+
+
+def is_published(mode: EventMode, status: JobStatus) -> bool:
+    """Whether this change is; the SQL function of this name says the same."""
+    return mode == "all" or (mode == "final" and status.final)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +31,8 @@ class JobCard:
     traceparent: str | None = None
     pipeline_id: UUID | None = None
     stage_id: UUID | None = None
+    events: EventMode = "all"
+    """What its queue published when the run was claimed. No event tells of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 
 from jobservice.domain.claimed import ClaimedJob
-from jobservice.domain.facts import Committed, Fact, JobCard
+from jobservice.domain.facts import Committed, EventMode, Fact, JobCard
 from jobservice.domain.states import JobStatus
 from jobservice.store.cards import card_of
 from jobservice.store.sql import load
@@ -19,13 +19,23 @@ FIRST_CLAIM = 2
 """The sequence of a claim that follows the submission directly: nothing was published before it."""
 
 
+def first_published(*, submissions: bool) -> int:
+    """A claim with a higher sequence says that something of the job may have been published before."""
+    return FIRST_CLAIM - 1 if submissions else FIRST_CLAIM
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What one claim brought. `keys` are the concurrency keys of the jobs that have one, as (tenant, key)."""
+    """What one claim brought. `keys` are the concurrency keys of the jobs that have one, as (tenant, key).
+
+    `committed` is None where nothing is to be published. `again_in`: nothing came because of a rate, and something may
+    so many seconds from now.
+    """
 
     jobs: tuple[ClaimedJob, ...] = ()
     committed: Committed | None = None
     keys: Mapping[UUID, tuple[str, str]] | None = None
+    again_in: float | None = None
 
 
 class Claimer:
@@ -60,18 +70,13 @@ class Claimer:
         ]
         if not rows:
             return Claim()
-        cards = {row["id"]: card_of(row, queue=queue) for row in rows}
-        facts = tuple(self._fact(row) for row in rows)
-        first = 1 if self._submissions_published else FIRST_CLAIM
+        if rows[0]["id"] is None:
+            return Claim(again_in=rows[0]["again_in"])
+        events: EventMode = rows[0]["events"]
+        cards = {row["id"]: card_of(row, queue=queue, events=events) for row in rows}
         return Claim(
             jobs=tuple(_job(row, cards[row["id"]]) for row in rows),
-            committed=Committed(
-                outbox_id=rows[0]["outbox_id"],
-                facts=facts,
-                cards=cards,
-                results={},
-                look_back=any(row["sequence"] > first for row in rows),
-            ),
+            committed=self._committed(rows, cards) if rows[0]["outbox_id"] is not None else None,
             keys={row["id"]: (row["tenant"], row["concurrency_key"]) for row in rows if row["concurrency_key"]},
         )
 
@@ -79,6 +84,16 @@ class Claimer:
         """Lets the next jobs of these concurrency keys into the claimable index, after their runs ended."""
         async for _ in self._sql.unblock(connection, tenants=[t for t, _ in keys], keys=[k for _, k in keys]):
             pass
+
+    def _committed(self, rows: Sequence[asyncpg.Record], cards: Mapping[UUID, JobCard]) -> Committed:
+        first = first_published(submissions=self._submissions_published)
+        return Committed(
+            outbox_id=rows[0]["outbox_id"],
+            facts=tuple(self._fact(row) for row in rows),
+            cards=cards,
+            results={},
+            look_back=any(row["sequence"] > first for row in rows),
+        )
 
     def _fact(self, row: asyncpg.Record) -> Fact:
         return Fact(

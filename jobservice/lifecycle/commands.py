@@ -16,6 +16,7 @@ from uuid import UUID
 import asyncpg
 
 from jobservice.domain.errors import ErrorCode, InvalidSubmission, JobServiceError, NotLegal, UnknownJob
+from jobservice.domain.facts import EventMode
 from jobservice.domain.states import FINAL, JobStatus
 from jobservice.lifecycle.submission import Submitter
 from jobservice.store.failures import refusal
@@ -197,9 +198,10 @@ class Commands:
         *,
         paused: bool | None = None,
         max_running: int | None = None,
+        events: EventMode | None = None,
     ) -> None:
-        """A queue's pause and limit; None leaves as it is, NO_LIMIT takes the limit away."""
-        await self._sql.set_queue(connection, queue=queue, paused=paused, max_running=max_running)
+        """A queue's pause and limit, and what it publishes; None leaves as it is, NO_LIMIT takes the limit away."""
+        await self._sql.set_queue(connection, queue=queue, paused=paused, max_running=max_running, events=events)
         await _drain_rows(self._sql.wake_queue(connection, queue=queue))
 
     async def set_share(

@@ -18,13 +18,13 @@ WITH locked AS MATERIALIZED (
   INSERT INTO jobservice.outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
   SELECT array_agg(c.id), array_agg(c.sequence), array_agg(c.run), array_agg(c.attempt), array_agg('QUEUED'::text), array_agg('PENDING'::text), array_agg(c.queued_date),
          array_agg(c.priority), array_agg(c.percent_completed), array_agg(NULL::jsonb)
-  FROM changed c HAVING count(*) > 0
+  FROM changed c WHERE NOT EXISTS (SELECT FROM jobservice.queue q WHERE q.queue = c.queue AND NOT jobservice.is_published(q.events, 'QUEUED')) HAVING count(*) > 0 RETURNING id
 )
 SELECT i.id AS job_id, CASE WHEN c.id IS NOT NULL THEN 'QUEUED' ELSE l.was END AS status, c.id IS NOT NULL AS accepted,
        CASE WHEN l.id IS NULL THEN 'unknown_job' WHEN c.id IS NULL THEN 'not_legal' END AS code,
        CASE WHEN c.id IS NULL AND l.held IS NOT NULL THEN 'held by its ' || l.held END AS reason, a.announce::text
 FROM unnest(:ids::uuid[]) WITH ORDINALITY i (id, n) LEFT JOIN locked l ON l.id = i.id LEFT JOIN changed c ON c.id = i.id,
-  (SELECT jobservice.announce((SELECT array_agg(DISTINCT queue) FROM changed), EXISTS (SELECT FROM changed))) a ORDER BY i.n;
+  (SELECT jobservice.announce((SELECT array_agg(DISTINCT queue) FROM changed), EXISTS (SELECT FROM box))) a ORDER BY i.n;
 
 -- name: restart(ids, tenant, expiration)
 -- FAILED / ABORTED → QUEUED: the same JobInfo once more. Clears what the last run left, never `run` or `sequence`.
@@ -45,7 +45,7 @@ WITH locked AS MATERIALIZED (
   INSERT INTO jobservice.outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
   SELECT array_agg(c.id), array_agg(c.sequence), array_agg(c.run), array_agg(c.attempt), array_agg('QUEUED'::text), array_agg(c.was), array_agg(c.queued_date),
          array_agg(c.priority), array_agg(c.percent_completed), array_agg(NULL::jsonb)
-  FROM changed c HAVING count(*) > 0
+  FROM changed c WHERE NOT EXISTS (SELECT FROM jobservice.queue q WHERE q.queue = c.queue AND NOT jobservice.is_published(q.events, 'QUEUED')) HAVING count(*) > 0 RETURNING id
 ), history AS (
   INSERT INTO jobservice.job_run (job_id, run, attempt, daemon_id, claim_date, start_date, end_date, ending, error_type, error_message)
   SELECT l.id, l.run, l.attempt, l.daemon_id, l.claim_date, l.start_date, l.stop_date, l.was, l.error_type, l.error_message
@@ -55,7 +55,7 @@ SELECT i.id AS job_id, CASE WHEN c.id IS NOT NULL THEN 'QUEUED' ELSE l.was END A
        CASE WHEN l.id IS NULL THEN 'unknown_job' WHEN c.id IS NULL THEN 'not_legal' END AS code,
        CASE WHEN c.id IS NULL AND l.was IN ('FAILED', 'ABORTED') AND l.too_late THEN 'its expiration date has passed; give a new one' END AS reason, a.announce::text
 FROM unnest(:ids::uuid[]) WITH ORDINALITY i (id, n) LEFT JOIN locked l ON l.id = i.id LEFT JOIN changed c ON c.id = i.id,
-  (SELECT jobservice.announce((SELECT array_agg(DISTINCT queue) FROM changed), EXISTS (SELECT FROM changed))) a ORDER BY i.n;
+  (SELECT jobservice.announce((SELECT array_agg(DISTINCT queue) FROM changed), EXISTS (SELECT FROM box))) a ORDER BY i.n;
 
 -- name: set_locked(ids, tenant, locked)
 -- A locked job is never cleaned. Legal in every status; touches nothing else, so no concurrent change is undone.
@@ -104,9 +104,11 @@ VALUES (:tenant, coalesce(:paused::boolean, false), nullif(:max_running::integer
 ON CONFLICT (tenant) DO UPDATE SET paused = coalesce(:paused::boolean, t.paused), weight = coalesce(:weight::real, t.weight),
   max_running = CASE WHEN :max_running::integer IS NULL THEN t.max_running ELSE nullif(:max_running::integer, -1) END;
 
--- name: set_queue(queue, paused, max_running)!
-INSERT INTO jobservice.queue AS q (queue, paused, max_running) VALUES (:queue, coalesce(:paused::boolean, false), nullif(:max_running::integer, -1))
-ON CONFLICT (queue) DO UPDATE SET paused = coalesce(:paused::boolean, q.paused),
+-- name: set_queue(queue, paused, max_running, events)!
+-- NULL leaves as it is; a max_running of -1 takes the limit away.
+INSERT INTO jobservice.queue AS q (queue, paused, max_running, events)
+VALUES (:queue, coalesce(:paused::boolean, false), nullif(:max_running::integer, -1), coalesce(:events, 'all'))
+ON CONFLICT (queue) DO UPDATE SET paused = coalesce(:paused::boolean, q.paused), events = coalesce(:events, q.events),
   max_running = CASE WHEN :max_running::integer IS NULL THEN q.max_running ELSE nullif(:max_running::integer, -1) END;
 
 -- name: set_share(queue, tenant, max_running, weight)!

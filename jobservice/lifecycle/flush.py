@@ -7,7 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
-from jobservice.domain.facts import Fact, JobCard
+from jobservice.domain.facts import Fact, JobCard, is_published
 from jobservice.domain.outcomes import Aborted, Failed, HandedBack, Outcome, Retried, Succeeded
 from jobservice.domain.states import JobStatus
 
@@ -55,6 +55,7 @@ class FlushColumns:
     ids: UUID
     runs: int
     begun: float | None
+    events: str
     outcomes: str | None = None
     reasons: str | None = None
     results: str | None = None
@@ -68,7 +69,7 @@ class FlushColumns:
 def columns_of(item: FlushItem, now: float) -> FlushColumns:
     """What the statement is sent; `now` is monotonic."""
     begun = None if item.started_at is None else max(0.0, now - item.started_at)
-    columns = FlushColumns(ids=item.job_id, runs=item.run, begun=begun)
+    columns = FlushColumns(ids=item.job_id, runs=item.run, begun=begun, events=item.card.events)
     match item.outcome:
         case None:
             pass
@@ -96,10 +97,16 @@ def _failure_told(outcome: Outcome | None, status: JobStatus) -> Failed | None:
     return outcome if isinstance(outcome, Failed) else None
 
 
+def claimed_at(row: asyncpg.Record) -> int:
+    """The sequence of the claim of the run that this row tells of."""
+    started = row["starts"] or row["was"] == JobStatus.RUNNING
+    return int(row["sequence"]) - int(started) - int(row["ends"])
+
+
 def facts_of(row: asyncpg.Record, item: FlushItem, daemon_id: UUID) -> Iterable[Fact]:
-    """What one returned row says happened: a start, an end, or both."""
-    ends = row["ends"]
-    if row["starts"]:
+    """What one returned row says happened and is to be published: a start, an end, or both."""
+    ends, mode = row["ends"], item.card.events
+    if row["starts"] and is_published(mode, JobStatus.RUNNING):
         yield Fact(
             job_id=item.job_id,
             sequence=row["sequence"] - (1 if ends else 0),
@@ -112,8 +119,7 @@ def facts_of(row: asyncpg.Record, item: FlushItem, daemon_id: UUID) -> Iterable[
             percent_completed=0,
             daemon_id=daemon_id,
         )
-    if ends:
-        status = JobStatus(row["status"])
+    if ends and is_published(mode, status := JobStatus(row["status"])):
         failed = _failure_told(item.outcome, status)
         yield Fact(
             job_id=item.job_id,

@@ -1,12 +1,12 @@
--- name: flush(daemon, ids, runs, begun, outcomes, reasons, results, result_classes, error_types, error_messages, stack_traces, delays, confirmed)
+-- name: flush(daemon, ids, runs, begun, outcomes, reasons, results, result_classes, error_types, error_messages, stack_traces, delays, events, confirmed)
 -- Writes the starts and ends of many runs at once, and deletes the outbox rows that the broker has confirmed meanwhile.
 -- An item is one run: `begun` is the seconds since its start where this daemon has not yet seen the start committed, `outcome` is
--- SUCCEEDED, FAILED, RETRIED (again after `delay` seconds), ABORTED, HANDED_BACK, or NULL for a start alone. Returned are the runs that were changed: what is missing is
--- stale, was written before by a flush whose answer was lost, or is held by somebody just now.
+-- SUCCEEDED, FAILED, RETRIED (again after `delay` seconds), ABORTED, HANDED_BACK, or NULL for a start alone. `events` is what
+-- the queue published when the run was claimed. Returned are the runs that were changed: what is missing is stale, was written before by a flush whose answer was lost, or is held by somebody just now.
 WITH item AS (
   SELECT * FROM unnest(:ids::uuid[], :runs::integer[], :begun::double precision[], :outcomes::text[], :reasons::text[], :results::text[],
-                       :result_classes::text[], :error_types::text[], :error_messages::text[], :stack_traces::text[], :delays::double precision[])
-    AS t (id, run, begun, outcome, reason, result, result_class, error_type, error_message, stack_trace, delay)
+                       :result_classes::text[], :error_types::text[], :error_messages::text[], :stack_traces::text[], :delays::double precision[], :events::text[])
+    AS t (id, run, begun, outcome, reason, result, result_class, error_type, error_message, stack_trace, delay, events)
 ), locked AS MATERIALIZED (     -- before any update, ascending, and without waiting: a row that a client holds must not hold up all others
   SELECT j.id, j.status AS was, j.run, j.daemon_id, j.claim_date, j.start_date, j.stop_requested_at
   FROM jobservice.job_info j WHERE j.id = ANY (:ids::uuid[]) ORDER BY j.id FOR NO KEY UPDATE SKIP LOCKED
@@ -50,16 +50,16 @@ WITH item AS (
   FROM target t
   WHERE j.id = t.id AND j.id = ANY (:ids::uuid[]) AND j.run = t.run AND j.daemon_id = :daemon::uuid AND j.status = t.was
   RETURNING j.id, j.run, j.status, j.sequence, j.attempt, j.priority, j.percent_completed, t.started AS start_date, t.at, t.starts, t.ends, t.was,
-            t.stop_requested_at IS NOT NULL AS stop_requested, t.outcome, t.error_type, t.error_message, t.claim_date AS claimed_at
+            t.stop_requested_at IS NOT NULL AS stop_requested, t.outcome, t.error_type, t.error_message, t.claim_date AS claimed_at, t.events
 ), fact AS (
   SELECT c.id, c.sequence - c.ends::integer AS sequence, c.run, c.attempt, 'RUNNING' AS status, 'TO_BE_RUN' AS previous, c.start_date AS time, c.priority,
          0::smallint AS percent, NULL::jsonb AS detail
-  FROM changed c WHERE c.starts
+  FROM changed c WHERE c.starts AND jobservice.is_published(c.events, 'RUNNING')
   UNION ALL
   SELECT c.id, c.sequence, c.run, c.attempt, c.status, CASE WHEN c.starts THEN 'RUNNING' ELSE c.was END, c.at, c.priority, c.percent_completed,
          CASE WHEN c.status = 'FAILED' OR c.outcome = 'RETRIED' AND c.status <> 'ABORTED'
               THEN jsonb_build_object('error', jsonb_build_object('type', c.error_type, 'message', c.error_message), 'will_retry', c.status <> 'FAILED') END
-  FROM changed c WHERE c.ends
+  FROM changed c WHERE c.ends AND jobservice.is_published(c.events, c.status)
 ), box AS (
   INSERT INTO jobservice.outbox (daemon_id, job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
   SELECT :daemon::uuid, array_agg(f.id), array_agg(f.sequence), array_agg(f.run), array_agg(f.attempt), array_agg(f.status), array_agg(f.previous), array_agg(f.time),

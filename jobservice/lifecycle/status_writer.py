@@ -22,7 +22,8 @@ from jobservice.domain.facts import Committed, Fact, JobCard
 from jobservice.domain.names import clean_text
 from jobservice.domain.outcomes import Failed, HandedBack, Outcome, Succeeded
 from jobservice.domain.states import LIVE, JobStatus
-from jobservice.lifecycle.flush import FlushColumns, FlushItem, RunKey, columns_of, facts_of
+from jobservice.lifecycle.claim import FIRST_CLAIM
+from jobservice.lifecycle.flush import FlushColumns, FlushItem, RunKey, claimed_at, columns_of, facts_of
 from jobservice.store.session import Session
 from jobservice.store.sql import load
 
@@ -83,8 +84,12 @@ class StatusWriter:
         listener: WriterListener,
         wake: Callable[[], None],
         due_soon: Callable[[], None] | None = None,
+        first_published: int = FIRST_CLAIM,
     ) -> None:
-        """`due_soon` is called when a job waits for its next attempt: its date may be nearer than anybody knows."""
+        """`due_soon` is called when a job waits for its next attempt: its date may be nearer than anybody knows.
+
+        `first_published`: a claim with a higher sequence says that something of the job may have been published before.
+        """
         self._session = session
         self._daemon_id = daemon_id
         self._sql = load(_FLUSH, schema)
@@ -93,6 +98,7 @@ class StatusWriter:
         self._listener = listener
         self._wake = wake
         self._due_soon = due_soon
+        self._first_published = first_published
         self._pending: dict[RunKey, FlushItem] = {}
         self._in_flight: dict[RunKey, FlushItem] = {}
         self._held_up: dict[RunKey, FlushItem] = {}
@@ -291,7 +297,10 @@ class StatusWriter:
         outbox_id = rows[0]["outbox_id"]
         if outbox_id is not None:
             cards = {item.job_id: item.card for item in items}
-            look_back = not self._doubtful.isdisjoint(written)
+            look_back = not self._doubtful.isdisjoint(written) or any(
+                by_key[(row["id"], row["run"])].card.events == "final" and claimed_at(row) > self._first_published
+                for row in rows
+            )
             self._doubtful -= written
             self._publish(Committed(outbox_id, tuple(facts), cards, results, look_back))
 

@@ -25,10 +25,10 @@ WITH locked AS MATERIALIZED (
   INSERT INTO jobservice.outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
   SELECT array_agg(c.id), array_agg(c.sequence), array_agg(c.run), array_agg(c.attempt), array_agg('QUEUED'::text), array_agg('PENDING'::text), array_agg(c.queued_date),
          array_agg(c.priority), array_agg(c.percent_completed), array_agg(NULL::jsonb)
-  FROM changed c HAVING count(*) > 0
+  FROM changed c WHERE NOT EXISTS (SELECT FROM jobservice.queue q WHERE q.queue = c.queue AND NOT jobservice.is_published(q.events, 'QUEUED')) HAVING count(*) > 0 RETURNING id
 )
 SELECT c.id, c.queue, a.announce::text FROM changed c,
-  (SELECT jobservice.announce((SELECT array_agg(DISTINCT queue) FROM changed), EXISTS (SELECT FROM changed))) a;
+  (SELECT jobservice.announce((SELECT array_agg(DISTINCT queue) FROM changed), EXISTS (SELECT FROM box))) a;
 
 -- name: expire(batch)
 -- PENDING / QUEUED → FAILED for waiting jobs whose expiration date has passed.
@@ -41,14 +41,14 @@ WITH locked AS MATERIALIZED (
   UPDATE jobservice.job_info j
   SET status = 'FAILED', held = NULL, blocked = false, stop_date = clock_timestamp(), sequence = j.sequence + 1, error_type = 'Expired', error_message = 'Expiration date reached'
   FROM locked l WHERE j.id = l.id AND j.status IN ('PENDING', 'QUEUED') AND j.expiration_date <= clock_timestamp()
-  RETURNING j.id, l.was, j.sequence, j.run, j.attempt, j.stop_date, j.priority, j.percent_completed, j.error_type, j.error_message
+  RETURNING j.id, j.queue, l.was, j.sequence, j.run, j.attempt, j.stop_date, j.priority, j.percent_completed, j.error_type, j.error_message
 ), box AS (
   INSERT INTO jobservice.outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
   SELECT array_agg(c.id), array_agg(c.sequence), array_agg(c.run), array_agg(c.attempt), array_agg('FAILED'::text), array_agg(c.was), array_agg(c.stop_date),
          array_agg(c.priority), array_agg(c.percent_completed), array_agg(jsonb_build_object('error', jsonb_build_object('type', c.error_type, 'message', c.error_message)))
-  FROM changed c HAVING count(*) > 0
+  FROM changed c WHERE NOT EXISTS (SELECT FROM jobservice.queue q WHERE q.queue = c.queue AND NOT jobservice.is_published(q.events, 'FAILED')) HAVING count(*) > 0 RETURNING id
 )
-SELECT c.id, a.announce::text FROM changed c, (SELECT jobservice.announce(NULL, EXISTS (SELECT FROM changed))) a;
+SELECT c.id, a.announce::text FROM changed c, (SELECT jobservice.announce(NULL, EXISTS (SELECT FROM box))) a;
 
 -- name: mark_lost(daemon, counter)$
 -- Conditional on the counter that was watched: a heartbeat in between wins.
@@ -97,13 +97,13 @@ WITH locked AS MATERIALIZED (
   INSERT INTO jobservice.outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
   SELECT array_agg(c.id), array_agg(c.sequence), array_agg(c.run), array_agg(c.attempt), array_agg(c.status), array_agg(c.was), array_agg(c.at), array_agg(c.priority),
          array_agg(c.percent_completed), array_agg(CASE WHEN c.status = 'FAILED' THEN jsonb_build_object('error', jsonb_build_object('type', c.error_type, 'message', c.error_message)) END)
-  FROM changed c HAVING count(*) > 0
+  FROM changed c WHERE NOT EXISTS (SELECT FROM jobservice.queue q WHERE q.queue = c.queue AND NOT jobservice.is_published(q.events, c.status)) HAVING count(*) > 0 RETURNING id
 ), history AS (
   INSERT INTO jobservice.job_run (job_id, run, attempt, daemon_id, claim_date, start_date, end_date, ending)
   SELECT c.id, c.run, c.spent, c.lost_daemon, c.claimed_at, c.started_at, c.at, CASE WHEN c.lost THEN 'lost' ELSE 'handed_back' END FROM changed c WHERE c.status = 'QUEUED' ON CONFLICT DO NOTHING
 )
 SELECT c.id, c.queue, c.status, c.lost_daemon, a.announce::text FROM changed c,
-  (SELECT jobservice.announce((SELECT array_agg(DISTINCT queue) FROM changed WHERE status = 'QUEUED'), EXISTS (SELECT FROM changed))) a;
+  (SELECT jobservice.announce((SELECT array_agg(DISTINCT queue) FROM changed WHERE status = 'QUEUED'), EXISTS (SELECT FROM box))) a;
 
 -- name: blocked_keys(batch)
 -- Keys for which jobs wait outside the claimable index.

@@ -147,9 +147,8 @@ class Scheduler:
         return len(claim.jobs)
 
     def _take_over(self, claim: Claim) -> None:
-        if claim.committed is None:
-            return
-        self._publish(claim.committed)
+        if claim.committed is not None:
+            self._publish(claim.committed)
         for job in claim.jobs:
             key = claim.keys.get(job.card.job_id) if claim.keys else None
             self._pool.start(job, key)

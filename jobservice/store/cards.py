@@ -2,11 +2,11 @@
 
 import asyncpg
 
-from jobservice.domain.facts import JobCard
+from jobservice.domain.facts import EventMode, JobCard
 
 
-def card_of(row: asyncpg.Record, *, queue: str) -> JobCard:
-    """The card of the job in this row; a claim's rows do not repeat the queue."""
+def card_of(row: asyncpg.Record, *, queue: str, events: EventMode = "all") -> JobCard:
+    """The card of the job in this row; a claim's rows do not repeat the queue. `events`: what is told of its run."""
     return JobCard(
         job_id=row["id"],
         tenant=row["tenant"],
@@ -18,4 +18,5 @@ def card_of(row: asyncpg.Record, *, queue: str) -> JobCard:
         traceparent=row["traceparent"],
         pipeline_id=row["pipeline_id"],
         stage_id=row["stage_id"],
+        events=events,
     )

@@ -115,4 +115,4 @@ class Daemons:
 
 
 def _live(row: asyncpg.Record) -> LiveJob:
-    return LiveJob(card_of(row, queue=row["queue"]), row["run"], row["stop_reason"])
+    return LiveJob(card_of(row, queue=row["queue"], events=row["events"]), row["run"], row["stop_reason"])

@@ -35,7 +35,8 @@ SELECT NULL, NULL, EXISTS (SELECT FROM jobservice.job_info j LEFT JOIN jobservic
 -- name: live_jobs(id)
 -- All live jobs that name this daemon: what the rows say, to be compared with memory.
 SELECT j.id, j.run, j.tenant, j.queue, j.job_class, j.owner, j.description, j.correlation_id, j.traceparent, j.pipeline_id, j.stage_id,
-       CASE WHEN j.stop_requested_at IS NOT NULL THEN coalesce(j.stop_reason, 'stopped') END AS stop_reason
+       CASE WHEN j.stop_requested_at IS NOT NULL THEN coalesce(j.stop_reason, 'stopped') END AS stop_reason,
+       coalesce((SELECT q.events FROM jobservice.queue q WHERE q.queue = j.queue), 'all') AS events
 FROM jobservice.job_info j WHERE j.daemon_id = :id::uuid AND j.status IN ('TO_BE_RUN', 'RUNNING');
 
 -- name: class_known_elsewhere(id, queue, job_class)$
