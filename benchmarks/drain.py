@@ -28,7 +28,7 @@ import asyncpg
 import jobservice
 from jobservice.cli.daemon_processes import DaemonProcesses
 from jobservice.client.service import JobInfoService
-from jobservice.servers.detect import servers
+from jobservice.servers.detect import Servers, servers
 from jobservice.store.schema import apply
 
 BATCH = 2_000
@@ -45,6 +45,8 @@ class Figures:
     drained: list[float] = field(default_factory=list)
     confirmed: list[float] = field(default_factory=list)
     python: list[float] = field(default_factory=list)
+    costs: dict[str, list[float]] = field(default_factory=dict)
+    """Microseconds of processor time a job, by who spent them."""
     wal: list[float] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
     stops: list[float] = field(default_factory=list)
@@ -59,6 +61,8 @@ class Bench:
     database: asyncpg.Connection
     broker: aiormq.abc.AbstractChannel
     pids: list[int]
+    server_pids: list[int]
+    """Of private servers; they and their children are what the figures of cost are of."""
     jobs: int
     tenants: int
 
@@ -69,11 +73,19 @@ class Bench:
         await self.broker.queue_bind(EVENTS, f"{BROKER_PREFIX}.events", routing_key="#")
         before = await self.database.fetchval("SELECT coalesce(max(number), 0) FROM jobservice.job_info")
         await self._submit(figures)
+        # Asked for these alone while it runs: to look for any that waits costs more than the daemon's own statements.
+        last_ones = await self.database.fetchval(
+            "SELECT array_agg(id) FROM (SELECT id FROM jobservice.job_info ORDER BY number DESC LIMIT $1) j",
+            self.tenants,
+        )
         await self.database.execute("VACUUM ANALYZE jobservice.job_info")
         wal = await self.database.fetchval("SELECT pg_current_wal_lsn()")
-        cpu, begin = _cpu_seconds(self.pids), time.perf_counter()
+        cpu, costs, begin = _cpu_seconds(self.pids), self._costs(), time.perf_counter()
         await self.database.execute("UPDATE jobservice.queue SET paused = false")
         await self.database.execute("SELECT jobservice.wake('{default}')")
+        await self._until(
+            "SELECT bool_and(status = 'SUCCEEDED') FROM jobservice.job_info WHERE id = ANY ($1::uuid[])", last_ones
+        )
         await self._until(
             "SELECT NOT EXISTS (SELECT FROM jobservice.job_info WHERE status IN ('QUEUED', 'TO_BE_RUN', 'RUNNING'))"
         )
@@ -82,9 +94,16 @@ class Bench:
         seconds = time.perf_counter() - begin
         figures.confirmed.append(self.jobs / seconds)
         figures.python.append((_cpu_seconds(self.pids) - cpu) / seconds)
+        for name, spent in self._costs().items():
+            figures.costs.setdefault(name, []).append((spent - costs[name]) * 1e6 / self.jobs)
         figures.wal.append(await self.database.fetchval("SELECT pg_current_wal_lsn() - $1::pg_lsn", wal) / self.jobs)
         await self._count(before, figures)
         await self.broker.queue_delete(EVENTS)
+
+    def _costs(self) -> dict[str, float]:
+        """Seconds of processor time so far."""
+        named = zip(("RabbitMQ", "PostgreSQL"), self.server_pids, strict=False)
+        return {"daemons": _cpu_seconds(self.pids)} | {name: _cpu_seconds(_with_children(pid)) for name, pid in named}
 
     async def _submit(self, figures: Figures) -> None:
         begin = time.perf_counter()
@@ -161,7 +180,13 @@ def _cpu_seconds(pids: list[int]) -> float:
     import psutil  # a tool of development: not needed by the service
 
     times = [psutil.Process(pid).cpu_times() for pid in pids]
-    return sum(each.user + each.system for each in times)
+    return float(sum(each.user + each.system for each in times))
+
+
+def _with_children(pid: int) -> list[int]:
+    import psutil
+
+    return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
 
 
 def report(figures: Figures, arguments: argparse.Namespace, versions: str) -> None:
@@ -177,6 +202,7 @@ def report(figures: Figures, arguments: argparse.Namespace, versions: str) -> No
         ("and all events confirmed, jobs/s", figures.confirmed),
         ("processors used by the daemons", figures.python),
         ("WAL per job with its events, bytes", figures.wal),
+        *((f"processor time of {name}, µs a job", spent) for name, spent in figures.costs.items()),
     ]
     for name, values in rows:
         digits = 2 if name.startswith("processors") else 0
@@ -196,27 +222,30 @@ def report(figures: Figures, arguments: argparse.Namespace, versions: str) -> No
 
 
 @asynccontextmanager
-async def bench(
-    arguments: argparse.Namespace, database_url: str, amqp_url: str, daemons: DaemonProcesses
-) -> AsyncIterator[Bench]:
+async def bench(arguments: argparse.Namespace, running: Servers, daemons: DaemonProcesses) -> AsyncIterator[Bench]:
     """Connections and daemons that are ready."""
-    database = await asyncpg.connect(database_url, statement_cache_size=200)
-    broker = await aiormq.connect(amqp_url)
+    database = await asyncpg.connect(running.database_url, statement_cache_size=200)
+    broker = await aiormq.connect(running.amqp_url)
     try:
-        async with JobInfoService.connect(database_url) as client:
+        async with JobInfoService.connect(running.database_url) as client:
             await daemons.until_ready(client)
-        yield Bench(database, await broker.channel(), daemons.pids, arguments.jobs, arguments.tenants)
+        yield Bench(
+            database=database,
+            broker=await broker.channel(),
+            pids=daemons.pids,
+            server_pids=running.stack.pids if running.stack is not None else [],
+            jobs=arguments.jobs,
+            tenants=arguments.tenants,
+        )
     finally:
         await broker.close()
         await database.close()
 
 
-async def measure(
-    arguments: argparse.Namespace, database_url: str, amqp_url: str, daemons: DaemonProcesses
-) -> tuple[Figures, str]:
+async def measure(arguments: argparse.Namespace, running: Servers, daemons: DaemonProcesses) -> tuple[Figures, str]:
     """All rounds, in turn."""
     figures = Figures()
-    async with bench(arguments, database_url, amqp_url, daemons) as run:
+    async with bench(arguments, running, daemons) as run:
         for _ in range(arguments.rounds):
             await run.drain(figures)
         await run.latency(arguments.singles, figures)
@@ -269,7 +298,7 @@ def main() -> int:
             count=arguments.daemons, database_url=running.database_url, amqp_url=running.amqp_url, arguments=words
         )
         with daemons.running():
-            figures, versions = asyncio.run(measure(arguments, running.database_url, running.amqp_url, daemons))
+            figures, versions = asyncio.run(measure(arguments, running, daemons))
     report(figures, arguments, versions)
     return 1 if figures.problems else 0
 

@@ -39,7 +39,7 @@ from jobservice.sdk.registry import Registry
 from jobservice.store.backlog import Backlog
 from jobservice.store.daemons import Daemons
 from jobservice.store.outbox import Outbox
-from jobservice.store.session import Session
+from jobservice.store.session import PINNED_PLANS, Session
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +73,7 @@ class Parts:
         self.daemons = Daemons(schema=schema)
         self._outbox = Outbox(schema=schema)
         self.claim_session = Session(url=url, name="claim", owner=daemon_id)
-        self.writer_session = Session(url=url, name="writer", owner=daemon_id)
+        self.writer_session = Session(url=url, name="writer", owner=daemon_id, settings=PINNED_PLANS)
         self.intake_session = Session(url=url, name="intake", owner=daemon_id, on_connect=ears.listen)
         self._names = BrokerNames(settings.broker.prefix)
         self.link = BrokerLink(

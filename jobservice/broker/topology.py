@@ -44,6 +44,7 @@ async def declare_subscription(
     names: BrokerNames,
     name: str,
     bindings: Iterable[str],
+    *,
     expires: float | None = None,
     single_active: bool = False,
 ) -> str:

@@ -48,7 +48,7 @@ WITH item AS (
       error_message        = CASE WHEN t.becomes = 'FAILED' THEN t.error_message END,
       stack_trace          = CASE WHEN t.becomes = 'FAILED' THEN t.stack_trace END
   FROM target t
-  WHERE j.id = t.id AND j.id = ANY (:ids::uuid[]) AND j.run = t.run AND j.daemon_id = :daemon::uuid AND j.status = t.was
+  WHERE j.id = t.id AND j.run = t.run AND j.daemon_id = :daemon::uuid AND j.status = t.was
   RETURNING j.id, j.run, j.status, j.sequence, j.attempt, j.priority, j.percent_completed, t.started AS start_date, t.at, t.starts, t.ends, t.was,
             t.stop_requested_at IS NOT NULL AS stop_requested, t.outcome, t.error_type, t.error_message, t.claim_date AS claimed_at, t.events
 ), fact AS (
@@ -91,5 +91,5 @@ SET percent_completed = greatest(j.percent_completed, t.percent), progress_done 
     estimated_completion = clock_timestamp() + make_interval(secs => t.remaining)
 FROM unnest(:ids::uuid[], :runs::integer[], :percents::smallint[], :done::bigint[], :totals::bigint[], :messages::text[], :remaining::double precision[])
   AS t (id, run, percent, done, total, message, remaining) JOIN locked l ON l.id = t.id
-WHERE j.id = t.id AND j.id = ANY (:ids::uuid[]) AND j.run = t.run AND j.daemon_id = :daemon::uuid AND j.status = 'RUNNING'
+WHERE j.id = t.id AND j.run = t.run AND j.daemon_id = :daemon::uuid AND j.status = 'RUNNING'
 RETURNING j.id;

@@ -6,7 +6,7 @@ up, and then the rows are compared with memory (see `leases`).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import asyncpg
@@ -28,15 +28,28 @@ _SETTINGS = {
 
 _CLOSING_FAILED: tuple[type[BaseException], ...] = (*CONNECTION_LOST, asyncpg.PostgresError)
 
+PINNED_PLANS = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
+"""For statements whose good plan is known and the same for all arguments: estimates of tables that fill and empty are
+always wrong. One of them cost a flush of 1,000 runs a million comparisons, and each new plan costs milliseconds."""
+
 OnConnect = Callable[[asyncpg.Connection], Awaitable[None]]
 
 
 class Session:
     """`async with session.use() as connection`: exclusive, connected, errors translated."""
 
-    def __init__(self, *, url: str, name: str, owner: object = "", on_connect: OnConnect | None = None) -> None:
-        """`name` and `owner` (the daemon's id) are how the server's statistics call it."""
+    def __init__(
+        self,
+        *,
+        url: str,
+        name: str,
+        owner: object = "",
+        on_connect: OnConnect | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        """`name` and `owner` (the daemon's id) are how the server's statistics call it; `settings` are the server's."""
         self.name = name
+        self._settings = {**_SETTINGS, **(settings or {})}
         self._application = f"jobservice {name} {owner}".rstrip()
         self.losses = 0
         """How often an established connection was lost; answers may have been lost with it."""
@@ -83,7 +96,7 @@ class Session:
                 self._url,
                 timeout=CONNECT_TIMEOUT_SECONDS,
                 command_timeout=GIVEN_UP_AFTER_SECONDS,
-                server_settings={"application_name": self._application, **_SETTINGS},
+                server_settings={"application_name": self._application, **self._settings},
             )
             try:
                 if self._on_connect is not None:
