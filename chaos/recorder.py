@@ -18,7 +18,7 @@ from aiormq.abc import DeliveredMessage
 from chaos.patience import AWAY, patiently
 
 PREFETCH = 500
-ARGUMENTS = {"x-queue-type": "quorum", "x-single-active-consumer": True}
+ARGUMENTS: dict[str, Any] = {"x-queue-type": "quorum", "x-single-active-consumer": True}
 """Without the second a broker that was killed hands out newer messages before what the consumer of before held."""
 _AGAIN = 0.2
 _CONNECTED_WITHIN = 10.0
@@ -106,8 +106,9 @@ class Recorder:
         self._known.add((job_id, sequence))
         life = self.lives.setdefault(job_id, [])
         if life and sequence < life[-1].sequence:
-            late = f"{sequence} {data['status']} by {data['daemon_id']}{', delivered again,' if delivered_again else ''}"
-            self.overtaken.append(f"{job_id}: {late} came after {life[-1].sequence}, {datetime.now(UTC):%H:%M:%S.%f}")
+            again = ", delivered again," if delivered_again else ""
+            late = f"{sequence} {data['status']} by {data['daemon_id']}{again} came after {life[-1].sequence}"
+            self.overtaken.append(f"{job_id}: {late}, {datetime.now(UTC):%H:%M:%S.%f}")
         error = data["error"] or {}
         life.append(
             Seen(

@@ -188,11 +188,13 @@ async def test_a_single_active_subscription_hands_over_in_order_what_a_lost_read
             await tell(JobStatus.RUNNING, job_id=job_id, sequence=sequence)
         await first(lost)
 
-        async with JobInfoService.connect(amqp_url=amqp_url, prefix=broker_prefix) as other:
-            async with other.events(durable="billing", single_active=True) as standing_by:
-                await cut(amqp_jobs)
+        async with (
+            JobInfoService.connect(amqp_url=amqp_url, prefix=broker_prefix) as other,
+            other.events(durable="billing", single_active=True) as standing_by,
+        ):
+            await cut(amqp_jobs)
 
-                assert [(await first(standing_by)).sequence for _ in range(4)] == [1, 2, 3, 4]
+            assert [(await first(standing_by)).sequence for _ in range(4)] == [1, 2, 3, 4]
 
 
 async def test_a_durable_name_keeps_being_what_it_was_first(billing: Any) -> None:
