@@ -25,9 +25,16 @@ CREATE TABLE IF NOT EXISTS queue (
   max_running  integer CHECK (max_running >= 0),
   paused       boolean NOT NULL DEFAULT false,
   events       text NOT NULL DEFAULT 'all' CHECK (events IN ('all', 'final', 'none')),   -- which status changes are published
+  rate         integer CHECK (rate > 0),                                                 -- starts in
+  rate_period  double precision NOT NULL DEFAULT 1 CHECK (rate_period BETWEEN 0.001 AND 1e9),   -- so many seconds,
+  rate_burst   integer CHECK (rate_burst BETWEEN 1 AND rate),                            -- and so many at once; NULL: as many as the rate
+  rate_full_at timestamptz,                                                              -- all that is kept of the bucket; `claim` writes it
   created_date timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 ALTER TABLE queue ADD COLUMN IF NOT EXISTS events text NOT NULL DEFAULT 'all' CHECK (events IN ('all', 'final', 'none'));
+ALTER TABLE queue ADD COLUMN IF NOT EXISTS rate integer CHECK (rate > 0),
+  ADD COLUMN IF NOT EXISTS rate_period double precision NOT NULL DEFAULT 1 CHECK (rate_period BETWEEN 0.001 AND 1e9),
+  ADD COLUMN IF NOT EXISTS rate_burst integer CHECK (rate_burst BETWEEN 1 AND rate), ADD COLUMN IF NOT EXISTS rate_full_at timestamptz;
 
 -- Tenants that have a limit, a weight, a pause, or are known where only known ones may submit.
 CREATE TABLE IF NOT EXISTS tenant (
@@ -35,10 +42,17 @@ CREATE TABLE IF NOT EXISTS tenant (
   max_running  integer CHECK (max_running >= 0),
   weight       real NOT NULL DEFAULT 1 CHECK (weight > 0 AND weight < 'Infinity'),
   paused       boolean NOT NULL DEFAULT false,
+  rate         integer CHECK (rate > 0),                                                 -- starts in
+  rate_period  double precision NOT NULL DEFAULT 1 CHECK (rate_period BETWEEN 0.001 AND 1e9),   -- so many seconds,
+  rate_burst   integer CHECK (rate_burst BETWEEN 1 AND rate),                            -- and so many at once; NULL: as many as the rate
+  rate_full_at timestamptz,                                                              -- all that is kept of the bucket; `claim` writes it
   created_date timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-
-CREATE INDEX IF NOT EXISTS tenant_limited ON tenant (tenant) WHERE max_running IS NOT NULL;
+ALTER TABLE tenant ADD COLUMN IF NOT EXISTS rate integer CHECK (rate > 0),
+  ADD COLUMN IF NOT EXISTS rate_period double precision NOT NULL DEFAULT 1 CHECK (rate_period BETWEEN 0.001 AND 1e9),
+  ADD COLUMN IF NOT EXISTS rate_burst integer CHECK (rate_burst BETWEEN 1 AND rate), ADD COLUMN IF NOT EXISTS rate_full_at timestamptz;
+DROP INDEX IF EXISTS tenant_limited;
+CREATE INDEX IF NOT EXISTS tenant_bounded ON tenant (tenant) WHERE max_running IS NOT NULL OR rate IS NOT NULL;
 
 -- A tenant's share of one queue. Only `claim` writes `charged` and `active`, inside the turnstile.
 CREATE TABLE IF NOT EXISTS tenant_share (
@@ -476,6 +490,29 @@ END $$;
 
 -- --------------------------------------------------------------------------------------------------------------- claim
 
+-- A rate is a bucket of `burst` tokens, one for each start, filled up by `rate` in each `period` seconds. Kept of it is only the moment at
+-- which it will be full, as in the virtual scheduling of ITU-T I.371. A moment further away than an empty bucket needs (the clock was
+-- set back, the rate was changed) counts as an empty one.
+
+-- How many may start at this moment; NULL without a rate.
+CREATE OR REPLACE FUNCTION rate_room(rate integer, period double precision, burst integer, full_at timestamptz, moment timestamptz)
+RETURNS integer LANGUAGE sql IMMUTABLE AS $$
+  SELECT greatest(0, least(coalesce(burst, rate), floor(coalesce(burst, rate) - extract(epoch FROM coalesce(full_at, moment) - moment) * rate / period)))::integer
+$$;
+
+-- When the next one may start, where none may at this moment.
+CREATE OR REPLACE FUNCTION rate_next(rate integer, period double precision, burst integer, full_at timestamptz, moment timestamptz)
+RETURNS timestamptz LANGUAGE sql IMMUTABLE AS $$
+  SELECT least(coalesce(full_at, moment), moment + make_interval(secs => coalesce(burst, rate) * period / rate)) - make_interval(secs => (coalesce(burst, rate) - 1) * period / rate)
+$$;
+
+-- When the bucket will be full after `starts` at this moment. Rounded up to the microsecond: never one too many.
+CREATE OR REPLACE FUNCTION rate_spent(rate integer, period double precision, burst integer, full_at timestamptz, moment timestamptz, starts integer)
+RETURNS timestamptz LANGUAGE sql IMMUTABLE AS $$
+  SELECT greatest(moment, least(coalesce(full_at, moment), moment + make_interval(secs => coalesce(burst, rate) * period / rate)))
+         + make_interval(secs => ceil(starts * period / rate * 1e6) / 1e6)
+$$;
+
 -- A function whose rows had another shape cannot be replaced.
 DO $$ BEGIN
   IF (SELECT pg_get_function_result(to_regprocedure('claim(text, integer, uuid, text[], text[], double precision[])')) NOT LIKE '%again_in%') THEN
@@ -510,7 +547,9 @@ DECLARE
   chosen     uuid[];
   taken      uuid[];
   passed     uuid[] := '{}';
-  limited    text[];      -- tenants with a limit over all queues whose row is held
+  limited    text[];      -- tenants with a limit or a rate over all queues whose row is held
+  rated      boolean;     --   one of them has a rate
+  moment     timestamptz; -- the database's clock, after the locks
   careful    boolean := false;
   depth      integer;     -- how far into each tenant's backlog the choice looks
   deepest    integer;
@@ -533,12 +572,22 @@ BEGIN
   IF turnstile.paused OR slots <= 0 THEN
     RETURN;
   END IF;
+  IF turnstile.rate IS NOT NULL THEN
+    moment := clock_timestamp();
+    slots := least(slots, rate_room(turnstile.rate, turnstile.rate_period, turnstile.rate_burst, turnstile.rate_full_at, moment));
+    IF slots <= 0 THEN
+      again_in := extract(epoch FROM rate_next(turnstile.rate, turnstile.rate_period, turnstile.rate_burst, turnstile.rate_full_at, moment) - moment);
+      RETURN NEXT;
+      RETURN;
+    END IF;
+  END IF;
 
-  -- Tenants with a limit over all queues: their rows are a turnstile of their own, passed in order of name.
-  SELECT coalesce(array_agg(l.tenant), '{}') INTO limited FROM (
-    SELECT t.tenant FROM tenant t,   -- LATERAL with a LIMIT, not EXISTS: that was turned into a walk over the whole backlog
+  -- Tenants with a limit or a rate over all queues: their rows are a turnstile of their own, passed in order of name.
+  SELECT coalesce(array_agg(l.tenant), '{}'), coalesce(bool_or(l.rate IS NOT NULL), false) INTO limited, rated FROM (
+    SELECT t.tenant, t.rate FROM tenant t,   -- LATERAL with a LIMIT, not EXISTS: that was turned into a walk over the whole backlog
       LATERAL (SELECT FROM job_info j WHERE j.queue = for_queue AND j.tenant = t.tenant AND j.status = 'QUEUED' AND NOT j.blocked LIMIT 1) w
-    WHERE t.max_running IS NOT NULL ORDER BY t.tenant FOR NO KEY UPDATE OF t) l;
+    WHERE t.max_running IS NOT NULL OR t.rate IS NOT NULL ORDER BY t.tenant FOR NO KEY UPDATE OF t) l;
+  moment := clock_timestamp();
 
   -- From here each statement sees all that earlier holders of the turnstile committed.
   WITH RECURSIVE waiting AS (   -- a loose index scan: one probe for each tenant that has something queued
@@ -554,7 +603,9 @@ BEGIN
            coalesce(s.weight, t.weight, 1) AS weight, coalesce(s.charged, 0) AS charged, coalesce(s.active, false) AS active,
            coalesce(t.paused, false) AS paused, s.max_running AS here_max,
            t.max_running - CASE WHEN t.max_running IS NOT NULL THEN
-             (SELECT count(*)::integer FROM job_info j WHERE j.tenant = t.tenant AND j.status IN ('TO_BE_RUN', 'RUNNING')) END AS room_over_all
+             (SELECT count(*)::integer FROM job_info j WHERE j.tenant = t.tenant AND j.status IN ('TO_BE_RUN', 'RUNNING')) END AS room_over_all,
+           CASE WHEN t.rate IS NOT NULL THEN rate_room(t.rate, t.rate_period, t.rate_burst, t.rate_full_at, moment) END AS rate_room,
+           CASE WHEN t.rate IS NOT NULL THEN rate_next(t.rate, t.rate_period, t.rate_burst, t.rate_full_at, moment) END AS rate_next
     FROM waiting w FULL JOIN live l ON l.tenant = w.tenant
     LEFT JOIN tenant_share s ON s.queue = for_queue AND s.tenant = coalesce(w.tenant, l.tenant)
     LEFT JOIN tenant t ON t.tenant = coalesce(w.tenant, l.tenant)
@@ -570,11 +621,22 @@ BEGIN
     UPDATE tenant_share s SET active = false
     WHERE s.queue = for_queue AND s.active AND NOT EXISTS (SELECT FROM party p WHERE p.tenant = s.tenant)
   )
-  SELECT array_agg(l.tenant), array_agg(l.live), array_agg(l.weight::real), array_agg(least(slots, l.here_max - l.live, l.room_over_all)),
-         array_agg(l.fair_charged + l.seconds), least(slots, turnstile.max_running - (SELECT coalesce(sum(v.slots), 0)::integer FROM live v))
-  INTO names, lives, weights, rooms, charges, free
-  FROM lifted l WHERE l.waits AND NOT l.paused AND (l.room_over_all IS NULL OR l.tenant = ANY (limited)) AND coalesce(l.here_max - l.live, 1) > 0 AND coalesce(l.room_over_all, 1) > 0;
-  IF names IS NULL OR free <= 0 THEN
+  SELECT array_agg(r.tenant) FILTER (WHERE r.may), array_agg(r.live) FILTER (WHERE r.may), array_agg(r.weight::real) FILTER (WHERE r.may),
+         array_agg(least(slots, r.here_max - r.live, r.room_over_all, r.rate_room)) FILTER (WHERE r.may),
+         array_agg(r.fair_charged + r.seconds) FILTER (WHERE r.may),
+         least(slots, turnstile.max_running - (SELECT coalesce(sum(v.slots), 0)::integer FROM live v)),
+         extract(epoch FROM min(r.rate_next) FILTER (WHERE NOT r.may) - moment)
+  INTO names, lives, weights, rooms, charges, free, again_in
+  FROM (
+    SELECT l.*, coalesce(l.rate_room, 1) > 0 AS may FROM lifted l
+    WHERE l.waits AND NOT l.paused AND (l.room_over_all IS NULL AND l.rate_room IS NULL OR l.tenant = ANY (limited))
+      AND coalesce(l.here_max - l.live, 1) > 0 AND coalesce(l.room_over_all, 1) > 0) r;
+  IF free <= 0 THEN
+    RETURN;
+  ELSIF names IS NULL THEN
+    IF again_in IS NOT NULL THEN
+      RETURN NEXT;
+    END IF;
     RETURN;
   END IF;
   depth := least(free, 2 + 2 * free / cardinality(names));
@@ -659,13 +721,27 @@ BEGIN
     END IF;
   END LOOP;
   IF taken IS NULL OR chosen IS NULL THEN
+    IF again_in IS NOT NULL THEN
+      RETURN NEXT;
+    END IF;
     RETURN;
+  END IF;
+
+  -- The moment of the starts is that of the rates: whoever counts claim dates finds no more than a bucket gives.
+  moment := clock_timestamp();
+  IF turnstile.rate IS NOT NULL THEN
+    UPDATE queue q SET rate_full_at = rate_spent(q.rate, q.rate_period, q.rate_burst, q.rate_full_at, moment, cardinality(taken)) WHERE q.queue = for_queue;
+  END IF;
+  IF rated THEN
+    UPDATE tenant t SET rate_full_at = rate_spent(t.rate, t.rate_period, t.rate_burst, t.rate_full_at, moment, s.starts)
+    FROM (SELECT j.tenant, count(*)::integer AS starts FROM job_info j WHERE j.id = ANY (taken) GROUP BY j.tenant) s
+    WHERE t.tenant = s.tenant AND t.rate IS NOT NULL;
   END IF;
 
   RETURN QUERY
   WITH claimed AS (
     UPDATE job_info j
-    SET status = 'TO_BE_RUN', run = j.run + 1, attempt = j.attempt + 1, sequence = j.sequence + 1, daemon_id = me, claim_date = clock_timestamp()
+    SET status = 'TO_BE_RUN', run = j.run + 1, attempt = j.attempt + 1, sequence = j.sequence + 1, daemon_id = me, claim_date = moment
     WHERE j.id = ANY (taken) AND j.status = 'QUEUED'
     RETURNING j.*
   ), box AS (

@@ -173,6 +173,7 @@ class Parts:
             publish=self.relay.offer,
             doubt=lambda: self.comparison_loop.wake(),
             withheld=lambda: self.workspace_watch.withheld,
+            poll=settings.daemon.poll,
         )
         self.scheduler_loop = Loop(name="scheduler", run_once=self.scheduler.run_once, interval=settings.daemon.poll)
         progress = ProgressWriter(

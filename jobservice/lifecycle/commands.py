@@ -17,15 +17,21 @@ import asyncpg
 
 from jobservice.domain.errors import ErrorCode, InvalidSubmission, JobServiceError, NotLegal, UnknownJob
 from jobservice.domain.facts import EventMode
+from jobservice.domain.rates import Rate
 from jobservice.domain.states import FINAL, JobStatus
 from jobservice.lifecycle.submission import Submitter
 from jobservice.store.failures import refusal
 from jobservice.store.sql import DEFAULT_SCHEMA, load
 
 _FILE = Path(__file__).with_name("commands.sql")
+_UNBLOCK = Path(__file__).with_name("claim.sql")
 
 NO_LIMIT: Final = -1
 """As `max_running`: takes the limit away, where None leaves it as it is."""
+NO_RATE: Final = Rate(starts=-1, period=1)
+"""As `rate`: takes it away."""
+ONE_AT_A_TIME: Final = 1
+"""What a concurrency key allows that nobody has given a limit of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +64,7 @@ class Commands:
 
     def __init__(self, *, schema: str = DEFAULT_SCHEMA) -> None:
         self._sql = load(_FILE, schema)
+        self._unblocking = load(_UNBLOCK, schema)
         self._submitter = Submitter(schema=schema)
         self._drain_channel = f"{schema}_drain"
 
@@ -186,9 +193,12 @@ class Commands:
         paused: bool | None = None,
         max_running: int | None = None,
         weight: float | None = None,
+        rate: Rate | None = None,
     ) -> None:
-        """A tenant's pause, limit and weight; None leaves as it is, NO_LIMIT takes the limit away."""
-        await self._sql.set_tenant(connection, tenant=tenant, paused=paused, max_running=max_running, weight=weight)
+        """A tenant's pause, limits and weight; None leaves as it is, NO_LIMIT and NO_RATE take a limit away."""
+        await self._sql.set_tenant(
+            connection, tenant=tenant, paused=paused, max_running=max_running, weight=weight, **_columns(rate)
+        )
         await _drain_rows(self._sql.wake_idle(connection))
 
     async def set_queue(
@@ -199,9 +209,12 @@ class Commands:
         paused: bool | None = None,
         max_running: int | None = None,
         events: EventMode | None = None,
+        rate: Rate | None = None,
     ) -> None:
-        """A queue's pause and limit, and what it publishes; None leaves as it is, NO_LIMIT takes the limit away."""
-        await self._sql.set_queue(connection, queue=queue, paused=paused, max_running=max_running, events=events)
+        """A queue's pause and limits, and what it publishes; None leaves as it is, NO_LIMIT, NO_RATE take a limit away."""
+        await self._sql.set_queue(
+            connection, queue=queue, paused=paused, max_running=max_running, events=events, **_columns(rate)
+        )
         await _drain_rows(self._sql.wake_queue(connection, queue=queue))
 
     async def set_share(
@@ -216,6 +229,11 @@ class Commands:
         """A tenant's limit and weight on one queue; None leaves as it is, NO_LIMIT and a weight of 0 take them away."""
         await self._sql.set_share(connection, queue=queue, tenant=tenant, max_running=max_running, weight=weight)
         await _drain_rows(self._sql.wake_queue(connection, queue=queue))
+
+    async def set_key(self, connection: asyncpg.Connection, tenant: str, key: str, *, max_running: int) -> None:
+        """How many jobs of a tenant's concurrency key run at a time, on all queues together."""
+        await self._sql.set_key(connection, tenant=tenant, key=key, max_running=max_running)
+        await _drain_rows(self._unblocking.unblock(connection, tenants=[tenant], keys=[key]))
 
     async def notify_drain(self, connection: asyncpg.Connection, daemon_id: UUID | None) -> None:
         """Tell one daemon, or all, to drain: NOTIFY on `<schema>_drain`, with the daemon's id or nothing."""
@@ -234,6 +252,12 @@ async def _results(rows: Any) -> list[CommandResult]:
         )
         async for row in rows
     ]
+
+
+def _columns(rate: Rate | None) -> dict[str, Any]:
+    if rate is None:
+        return {"rate": None, "period": None, "burst": None}
+    return {"rate": rate.starts, "period": rate.period, "burst": rate.burst}
 
 
 async def _drain_rows(rows: Any) -> None:

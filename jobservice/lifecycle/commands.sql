@@ -97,19 +97,28 @@ WHERE (:tenant::text IS NULL OR j.tenant = :tenant) AND (:job_class::text IS NUL
 -- name: submit(jobs)
 SELECT s.job_id, s.created FROM jobservice.submit(:jobs::text::jsonb) s;
 
--- name: set_tenant(tenant, paused, max_running, weight)!
--- NULL leaves as it is; a max_running of -1 takes the limit away.
-INSERT INTO jobservice.tenant AS t (tenant, paused, max_running, weight)
-VALUES (:tenant, coalesce(:paused::boolean, false), nullif(:max_running::integer, -1), coalesce(:weight::real, 1))
+-- name: set_tenant(tenant, paused, max_running, weight, rate, period, burst)!
+-- NULL leaves as it is; a max_running or a rate of -1 takes the limit away. A rate comes with its period and burst.
+INSERT INTO jobservice.tenant AS t (tenant, paused, max_running, weight, rate, rate_period, rate_burst)
+VALUES (:tenant, coalesce(:paused::boolean, false), nullif(:max_running::integer, -1), coalesce(:weight::real, 1), nullif(:rate::integer, -1),
+        coalesce(:period::double precision, 1), :burst::integer)
 ON CONFLICT (tenant) DO UPDATE SET paused = coalesce(:paused::boolean, t.paused), weight = coalesce(:weight::real, t.weight),
-  max_running = CASE WHEN :max_running::integer IS NULL THEN t.max_running ELSE nullif(:max_running::integer, -1) END;
+  max_running = CASE WHEN :max_running::integer IS NULL THEN t.max_running ELSE nullif(:max_running::integer, -1) END,
+  rate = CASE WHEN :rate::integer IS NULL THEN t.rate ELSE nullif(:rate::integer, -1) END,
+  rate_period = CASE WHEN :rate::integer IS NULL THEN t.rate_period ELSE coalesce(:period::double precision, 1) END,
+  rate_burst = CASE WHEN :rate::integer IS NULL THEN t.rate_burst ELSE :burst::integer END,
+  rate_full_at = CASE WHEN t.rate IS NULL THEN NULL ELSE t.rate_full_at END;
 
--- name: set_queue(queue, paused, max_running, events)!
--- NULL leaves as it is; a max_running of -1 takes the limit away.
-INSERT INTO jobservice.queue AS q (queue, paused, max_running, events)
-VALUES (:queue, coalesce(:paused::boolean, false), nullif(:max_running::integer, -1), coalesce(:events, 'all'))
+-- name: set_queue(queue, paused, max_running, events, rate, period, burst)!
+INSERT INTO jobservice.queue AS q (queue, paused, max_running, events, rate, rate_period, rate_burst)
+VALUES (:queue, coalesce(:paused::boolean, false), nullif(:max_running::integer, -1), coalesce(:events, 'all'), nullif(:rate::integer, -1),
+        coalesce(:period::double precision, 1), :burst::integer)
 ON CONFLICT (queue) DO UPDATE SET paused = coalesce(:paused::boolean, q.paused), events = coalesce(:events, q.events),
-  max_running = CASE WHEN :max_running::integer IS NULL THEN q.max_running ELSE nullif(:max_running::integer, -1) END;
+  max_running = CASE WHEN :max_running::integer IS NULL THEN q.max_running ELSE nullif(:max_running::integer, -1) END,
+  rate = CASE WHEN :rate::integer IS NULL THEN q.rate ELSE nullif(:rate::integer, -1) END,
+  rate_period = CASE WHEN :rate::integer IS NULL THEN q.rate_period ELSE coalesce(:period::double precision, 1) END,
+  rate_burst = CASE WHEN :rate::integer IS NULL THEN q.rate_burst ELSE :burst::integer END,
+  rate_full_at = CASE WHEN q.rate IS NULL THEN NULL ELSE q.rate_full_at END;
 
 -- name: set_share(queue, tenant, max_running, weight)!
 -- Limit and weight of a tenant on one queue; -1 and 0 take them away.
@@ -118,6 +127,11 @@ VALUES (:queue, :tenant, nullif(:max_running::integer, -1), nullif(:weight::real
 ON CONFLICT (queue, tenant) DO UPDATE SET
   max_running = CASE WHEN :max_running::integer IS NULL THEN s.max_running ELSE nullif(:max_running::integer, -1) END,
   weight = CASE WHEN :weight::real IS NULL THEN s.weight ELSE nullif(:weight::real, 0) END;
+
+-- name: set_key(tenant, key, max_running)!
+-- How many jobs of a concurrency key run at a time.
+INSERT INTO jobservice.concurrency_key AS k (tenant, key, max_running) VALUES (:tenant, :key, :max_running::integer)
+ON CONFLICT (tenant, key) DO UPDATE SET max_running = excluded.max_running;
 
 -- name: wake_queue(queue)
 SELECT jobservice.wake(ARRAY[:queue::text])::text;

@@ -1,7 +1,8 @@
 """Asks for as many jobs as there are free slots, as soon as it may be worth it, and gives them to the pool.
 
 Woken by a submitter's NOTIFY, by a freed slot, and at the poll floor. Nothing found: it looks again after 5, 10, 20 ms,
-then marks the daemon idle (from then on submitters notify), looks once more, and waits.
+then marks the daemon idle (from then on submitters notify), looks once more, and waits. Where a rate holds jobs back,
+it waits no longer than until the next one may start.
 """
 
 import asyncio
@@ -21,6 +22,8 @@ log = structlog.get_logger(__name__)
 
 LOOK_AGAIN = (0.005, 0.010, 0.020)
 """Seconds between looks that found nothing, before the daemon counts as idle."""
+SOONEST = 0.005
+"""Seconds that a daemon waits at least for a rate: of a fast one, several starts at a time."""
 GATHER_SECONDS = 0.003
 """How long freed slots gather before a claim for few of them: batches are cheap, single claims are not."""
 LEFT_ALONE_SECONDS = 30.0
@@ -42,8 +45,9 @@ class Scheduler:
         publish: Callable[[Committed], None],
         doubt: Callable[[], None],
         withheld: Callable[[], Sequence[str]],
+        poll: float,
     ) -> None:
-        """`withheld` are job classes that this daemon knows and cannot run now."""
+        """`withheld` are job classes that this daemon knows and cannot run now; `poll` is the loop's interval."""
         self._session = session
         self._claimer = claimer
         self._daemons = daemons
@@ -53,9 +57,11 @@ class Scheduler:
         self._publish = publish
         self._doubt = doubt
         self._withheld = withheld
+        self._poll = poll
         self._looks = 0
         self._idle = False
         self._gathered = False
+        self._again_in: float | None = None
         self._left_alone: dict[str, float] = {}
         self._released: set[tuple[str, str]] = set()
         self.paused = False
@@ -96,13 +102,16 @@ class Scheduler:
         return True
 
     async def _nothing_found(self) -> float | None:
+        again_in = None if self._again_in is None else max(self._again_in, SOONEST)
+        if again_in is not None and again_in <= LOOK_AGAIN[-1]:
+            return again_in
         if self._looks < len(LOOK_AGAIN):
             self._looks += 1
             return LOOK_AGAIN[self._looks - 1]
         if not self._idle:
             await self._mark(idle=True)
             return 0  # a submitter may have looked just before the mark
-        return None
+        return None if again_in is None else min(again_in, self._poll)
 
     async def _mark(self, *, idle: bool) -> None:
         if idle != self._idle:
@@ -113,6 +122,7 @@ class Scheduler:
     async def _claim_for(self, free: int) -> int:
         """Each queue with work gets an equal share of the slots, in turn; what is left goes to who still asks."""
         await self._unblock()
+        self._again_in = None
         asking = list(self._queues)
         self._queues.append(self._queues.pop(0))
         found = 0
@@ -138,6 +148,8 @@ class Scheduler:
                     connection, queue=queue, slots=slots, skipped_classes=self._skipped(), charges=charges
                 )
                 self.claimed_at = time.monotonic()
+                if claim.again_in is not None:
+                    self._again_in = min(claim.again_in, self._again_in or claim.again_in)
                 self._take_over(claim)  # before anybody else may compare rows with memory on this session
         except BaseException:
             self._pool.give_back(queue, charges)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from uuid import UUID
 
-from daemons import Books, Daemons, Recorder, until
+from daemons import SECONDS, Books, Daemons, Recorder, until
 from factory import make_job
 
 from jobservice import JobInfoService
@@ -158,3 +158,20 @@ async def test_progress_is_written_while_a_job_runs_and_is_100_at_its_success(da
     file.touch()
 
     assert (await books.is_in(job_id, "SUCCEEDED"))["percent_completed"] == 100
+
+
+async def test_a_daemon_starts_the_next_job_of_a_rate_when_its_time_has_come_and_not_at_its_next_poll(
+    daemons: Daemons, books: Books
+) -> None:
+    await books.connection.execute(
+        "INSERT INTO jobservice.queue (queue, rate, rate_period, rate_burst) VALUES ('default', 10, 1, 1)"
+    )
+    await daemons.start(daemon={"poll": SECONDS})
+
+    ids = await books.submit_many([{"job_class": "NoOp"}] * 12)
+
+    for job_id in ids:  # with the poll alone, each would take the whole time that anything is waited for
+        await books.is_in(job_id, "SUCCEEDED")
+    rows = await books.connection.fetch("SELECT claim_date FROM jobservice.job_info ORDER BY 1")
+    gaps = [(after["claim_date"] - before["claim_date"]).total_seconds() for before, after in pairwise(rows)]
+    assert min(gaps) >= 0.1

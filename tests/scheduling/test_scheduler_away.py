@@ -24,7 +24,9 @@ async def test_each_look_of_a_nearly_full_daemon_fails_while_the_database_is_awa
         free=1, capacity=20, take_charges=lambda queue: {}, give_back=lambda queue, charges: None
     )
     parts: dict[str, Any] = {"claimer": None, "daemons": None, "publish": None, "session": AwaySession(), "pool": pool}
-    scheduler = Scheduler(daemon_id=UUID(int=1), queues=["default"], doubt=lambda: None, withheld=tuple, **parts)
+    scheduler = Scheduler(
+        daemon_id=UUID(int=1), queues=["default"], doubt=lambda: None, withheld=tuple, poll=1.0, **parts
+    )
 
     gathering = await scheduler.run_once()
 
