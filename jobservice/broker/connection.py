@@ -75,11 +75,12 @@ class BrokerLink:
             self._supervisor.cancel()
             await asyncio.gather(self._supervisor, return_exceptions=True)
             self._supervisor = None
-        connection, transport = self._connection, self._transport
+        connection, transport, blocked = self._connection, self._transport, self.blocked
         self._leave()
         if connection is not None and transport is not None:
+            # A broker that blocks publishers does not read a farewell either.
             with contextlib.suppress(JobServiceError):
-                await call(connection.close(), timeout=_CLOSE_TIMEOUT, doing="closing the connection")
+                await call(connection.close(), timeout=0 if blocked else _CLOSE_TIMEOUT, doing="closing the connection")
             transport.abort()
 
     async def __aenter__(self) -> Self:

@@ -13,8 +13,10 @@ Rows of clients and of dead daemons are swept by one daemon at a time, by id, on
 
 import asyncio
 import time
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 from typing import Protocol
 from uuid import UUID
 
@@ -179,7 +181,7 @@ class Relay:
         """Publishes own rows by id. Memory is used again once a look finds none and nothing was dropped meanwhile."""
         dropped = self._dropped
         async with self._session.use() as connection:
-            rows = await self._outbox.own(connection, self._daemon_id, limit=ROWS_AT_ONCE)
+            rows = _at_once(await self._outbox.own(connection, self._daemon_id, limit=ROWS_AT_ONCE))
         if rows:
             await self._publish_rows(rows)
         elif self._dropped == dropped:
@@ -205,10 +207,11 @@ class Relay:
 
     async def _sweep_rows(self) -> bool:
         async with self._session.use() as connection:
-            rows = await self._outbox.ownerless(connection, limit=ROWS_AT_ONCE)
+            found = await self._outbox.ownerless(connection, limit=ROWS_AT_ONCE)
+        rows = _at_once(found)
         if rows:
             await self._publish_rows(rows)
-        return len(rows) == ROWS_AT_ONCE
+        return len(found) == ROWS_AT_ONCE or len(rows) < len(found)
 
     async def _publish_rows(self, rows: Sequence[OutboxRow]) -> None:
         """Rows by id; each job's earlier facts from others' rows first. What cannot be told is set aside."""
@@ -266,6 +269,12 @@ class Relay:
         self._memory.clear()
         self._held.clear()
         self._facts_held = 0
+
+
+def _at_once(rows: Sequence[OutboxRow]) -> Sequence[OutboxRow]:
+    """From the front, up to about FACTS_AT_ONCE, and one row at least: what a busy broker confirms in time."""
+    facts = list(accumulate(len(row.facts) for row in rows))
+    return rows[: max(1, bisect_right(facts, FACTS_AT_ONCE))]
 
 
 def _by_sequence(
