@@ -238,12 +238,14 @@ class Daemon:
 
     def _ready(self) -> tuple[bool, dict[str, Any]]:
         now = time.monotonic()
-        database = self._parts.claim_session.connected and not self._parts.scheduler_loop.failures
+        trouble = self._parts.database_trouble
+        database = self._parts.claim_session.connected and trouble is None
         claimed_at = self._parts.scheduler.claimed_at
         ready = database and self._parts.link.connected and not self._draining.is_set() and not self._lost.is_set()
         return ready, {
             **self._live(),
             "database": database,
+            "database_error": trouble,
             "broker": self._parts.link.connected,
             "broker_blocked": self._parts.link.blocked,
             "draining": self._draining.is_set(),

@@ -26,6 +26,8 @@ class Loop:
         self.name = name
         self.failures = 0
         """Failed rounds in a row; 0 while all is well."""
+        self.trouble: str | None = None
+        """Why the last round failed; None while all is well."""
         self._run_once = run_once
         self._interval = interval
         self._woken = asyncio.Event()
@@ -68,10 +70,12 @@ class Loop:
         if self.failures:
             log.info("loop.recover", loop=self.name, failures=self.failures)
             self.failures = 0
+            self.trouble = None
         return self._interval if delay is None else delay
 
     def _failed(self, reason: str, error: Exception | None) -> float:
         self.failures += 1
+        self.trouble = reason
         if self.failures == 1 or error is not None:
             log.warning("loop.fail", loop=self.name, reason=reason, failures=self.failures, exc_info=error)
         return float(min(_LONGEST_DELAY, _FIRST_DELAY * 2.0 ** min(self.failures - 1, 20)))

@@ -242,6 +242,12 @@ class Parts:
         if self._maintains:
             self._loops_of_upkeep += [self.due_loop, retention_loop]
 
+    @property
+    def database_trouble(self) -> str | None:
+        """Why the daemon cannot do all its work in the database; None where it can, as far as it has tried."""
+        sessions = (self.claim_session, self.writer_session, self.intake_session)
+        return next((part.trouble for part in (*sessions, self.heartbeat, self.scheduler_loop) if part.trouble), None)
+
     async def declare_topology(self, channel: Any) -> None:
         """On each new connection, before anybody publishes or consumes."""
         await declare(channel, self._names)

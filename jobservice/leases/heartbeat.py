@@ -55,6 +55,8 @@ class Heartbeat:
         self._loop_alive_at = time.monotonic()
         self.beat_at = time.monotonic()
         """`time.monotonic()` of the last heartbeat that the database has."""
+        self.trouble: str | None = None
+        """Why the last one did not reach it; None where it did."""
 
     @property
     def loop_lag_seconds(self) -> float:
@@ -105,8 +107,10 @@ class Heartbeat:
                     withheld=self._withheld(),
                 )
         except (JobServiceError, TimeoutError) as error:
-            log.warning("heartbeat.miss", daemon_id=str(self._daemon_id), reason=str(error) or "no answer")
+            self.trouble = str(error) or "PostgreSQL does not answer a heartbeat"
+            log.warning("heartbeat.miss", daemon_id=str(self._daemon_id), reason=self.trouble)
             return True
+        self.trouble = None
         if alive:
             self.beat_at = time.monotonic()
             return True

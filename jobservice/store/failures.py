@@ -45,6 +45,11 @@ def translated() -> Iterator[None]:
     """Raises our errors for the driver's: DatabaseUnavailable, SchemaError, InvalidSubmission."""
     try:
         yield
+    except asyncpg.TooManyConnectionsError as error:
+        raise DatabaseUnavailable(
+            f"PostgreSQL has no connection left: {describe(error)}; look at max_connections, and at the "
+            "CONNECTION LIMIT of role and database"
+        ) from error
     except CONNECTION_LOST as error:
         raise DatabaseUnavailable(f"PostgreSQL cannot be reached: {describe(error)}") from error
     except TRY_AGAIN as error:

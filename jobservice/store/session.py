@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
+from jobservice.domain.errors import UnavailableError
 from jobservice.store.failures import CONNECTION_LOST, translated
 
 STATEMENT_TIMEOUT_SECONDS = 30
@@ -53,6 +54,8 @@ class Session:
         self._application = f"jobservice {name} {owner}".rstrip()
         self.losses = 0
         """How often an established connection was lost; answers may have been lost with it."""
+        self.trouble: str | None = None
+        """Why the last attempt to connect failed; None once one succeeds."""
         self._url = url
         self._on_connect = on_connect
         self._lock = asyncio.Lock()
@@ -92,20 +95,29 @@ class Session:
         if self._connection is not None and self._connection.is_closed():
             self._drop()
         if self._connection is None:
-            connection = await asyncpg.connect(
-                self._url,
-                timeout=CONNECT_TIMEOUT_SECONDS,
-                command_timeout=GIVEN_UP_AFTER_SECONDS,
-                server_settings={"application_name": self._application, **self._settings},
-            )
             try:
-                if self._on_connect is not None:
-                    await self._on_connect(connection)
-            except BaseException:
-                connection.terminate()
+                with translated():
+                    self._connection = await self._connect()
+            except UnavailableError as error:
+                self.trouble = str(error)
                 raise
-            self._connection = connection
+            self.trouble = None
         return self._connection
+
+    async def _connect(self) -> asyncpg.Connection:
+        connection = await asyncpg.connect(
+            self._url,
+            timeout=CONNECT_TIMEOUT_SECONDS,
+            command_timeout=GIVEN_UP_AFTER_SECONDS,
+            server_settings={"application_name": self._application, **self._settings},
+        )
+        try:
+            if self._on_connect is not None:
+                await self._on_connect(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
 
     def _drop(self) -> None:
         if self._connection is not None:
