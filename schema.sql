@@ -65,7 +65,8 @@ CREATE TABLE IF NOT EXISTS tenant_share (
   PRIMARY KEY (queue, tenant)
 ) WITH (fillfactor = 50);                                        -- room for HOT updates: it is the hottest small table
 
--- Jobs of one tenant with the same key run at most `max_running` at a time, on all queues together.
+-- Jobs of one tenant with the same key run at most `max_running` at a time, on all queues together. The row is the turnstile: live jobs
+-- are counted. Rows that say no more than the default and that no job needs are deleted; a missing one is made when a job needs it.
 CREATE TABLE IF NOT EXISTS concurrency_key (
   tenant      text NOT NULL,
   key         text NOT NULL,
@@ -163,7 +164,9 @@ CREATE INDEX IF NOT EXISTS job_info_live      ON job_info (queue, tenant, daemon
 CREATE INDEX IF NOT EXISTS job_info_due       ON job_info (trigger_after_date) WHERE status = 'PENDING' AND held IN ('trigger', 'backoff');
 CREATE INDEX IF NOT EXISTS job_info_held      ON job_info (created_date) WHERE status = 'PENDING' AND held IN ('user', 'stage');
 CREATE INDEX IF NOT EXISTS job_info_expiry    ON job_info (expiration_date) WHERE status IN ('PENDING', 'QUEUED') AND expiration_date IS NOT NULL;
-CREATE INDEX IF NOT EXISTS job_info_keyed     ON job_info (tenant, concurrency_key, priority DESC, number) WHERE concurrency_key IS NOT NULL AND status IN ('QUEUED', 'TO_BE_RUN', 'RUNNING');
+DROP INDEX IF EXISTS job_info_keyed;
+CREATE INDEX IF NOT EXISTS job_info_key_live  ON job_info (tenant, concurrency_key) WHERE concurrency_key IS NOT NULL AND status IN ('TO_BE_RUN', 'RUNNING');
+CREATE INDEX IF NOT EXISTS job_info_key_wait  ON job_info (tenant, concurrency_key, queue, priority DESC, number) WHERE concurrency_key IS NOT NULL AND status = 'QUEUED';
 CREATE INDEX IF NOT EXISTS job_info_blocked   ON job_info (tenant, concurrency_key) WHERE status = 'QUEUED' AND blocked;
 CREATE INDEX IF NOT EXISTS job_info_retention ON job_info (status, stop_date) WHERE status IN ('SUCCEEDED', 'FAILED', 'ABORTED');
 CREATE INDEX IF NOT EXISTS job_info_list      ON job_info (tenant, id);   -- the one full index: lists; without a tenant the key serves
@@ -684,7 +687,8 @@ BEGIN
     EXIT WHEN taken IS NULL OR NOT crowded;
 
     -- Concurrency keys. A key whose row another queue's claim holds is left for next time; a job whose key is full leaves the
-    -- claimable index (`blocked`) until the key is free. The lock comes first, the count in the next statement.
+    -- claimable index (`blocked`) until the key is free. The lock comes first, the count in the next statement. So does one whose key has no
+    -- row: to make it here could mean to wait for a submitter; `unblock` makes it.
     SELECT coalesce(array_agg(k.tenant), '{}'), coalesce(array_agg(k.key), '{}') INTO key_tenants, key_names FROM (
       SELECT k.tenant, k.key FROM concurrency_key k
       WHERE (k.tenant, k.key) IN (SELECT j.tenant, j.concurrency_key FROM job_info j WHERE j.id = ANY (taken) AND j.concurrency_key IS NOT NULL)
@@ -694,7 +698,8 @@ BEGIN
                                                AND l.status IN ('TO_BE_RUN', 'RUNNING')) AS room
       FROM concurrency_key k WHERE (k.tenant, k.key) IN (SELECT * FROM unnest(key_tenants, key_names))
     ), ranked AS (
-      SELECT j.id, r.room, row_number() OVER (PARTITION BY j.tenant, j.concurrency_key ORDER BY j.priority DESC, j.number) AS nth
+      SELECT j.id, coalesce(r.room, CASE WHEN NOT EXISTS (SELECT FROM concurrency_key k WHERE k.tenant = j.tenant AND k.key = j.concurrency_key) THEN 0 END) AS room,
+             row_number() OVER (PARTITION BY j.tenant, j.concurrency_key ORDER BY j.priority DESC, j.number) AS nth
       FROM job_info j LEFT JOIN room r ON r.tenant = j.tenant AND r.key = j.concurrency_key
       WHERE j.id = ANY (taken) AND j.concurrency_key IS NOT NULL
     )
@@ -757,23 +762,36 @@ BEGIN
   FROM claimed c;
 END $$;
 
--- Lets jobs that wait for these keys into the claimable index again, as many as the keys have room for. Called after a keyed run has
--- ended and its end is committed; each daemon's look each second does it for all keys, should a caller have died in between.
+-- Lets jobs that wait for these keys into the claimable index again: of each queue the first ones, as many as the key has room for. Whoever
+-- claims first gets the room, and the others leave the index again: so a queue that is paused, full or served by nobody holds up no other.
+-- Called after a keyed run has ended and its end is committed; each daemon's look each second does it for all keys, should a caller have
+-- died in between.
 CREATE OR REPLACE FUNCTION unblock(tenants text[], keys text[]) RETURNS integer LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
 DECLARE
   queues text[];
 BEGIN
+  INSERT INTO concurrency_key (tenant, key)
+  SELECT DISTINCT u.tenant, u.key FROM unnest(tenants, keys) u(tenant, key)
+  WHERE NOT EXISTS (SELECT FROM concurrency_key k WHERE k.tenant = u.tenant AND k.key = u.key)
+    AND EXISTS (SELECT FROM job_info j WHERE j.tenant = u.tenant AND j.concurrency_key = u.key AND j.status = 'QUEUED' AND j.blocked)
+  ORDER BY 1, 2 ON CONFLICT DO NOTHING;
   PERFORM FROM concurrency_key k WHERE (k.tenant, k.key) IN (SELECT * FROM unnest(tenants, keys)) ORDER BY k.tenant, k.key FOR NO KEY UPDATE;
-  WITH room AS (
+  WITH RECURSIVE room AS (
     SELECT k.tenant, k.key, k.max_running
            - (SELECT count(*) FROM job_info l WHERE l.tenant = k.tenant AND l.concurrency_key = k.key AND l.status IN ('TO_BE_RUN', 'RUNNING')) AS room
     FROM concurrency_key k WHERE (k.tenant, k.key) IN (SELECT * FROM unnest(tenants, keys))
-  ), freed AS (               -- the first of all that wait, blocked or not: nobody is overtaken by a later submission
+  ), place AS (               -- the queues in which jobs wait for the key: one probe of the index for each
+    SELECT r.tenant, r.key, r.room, (SELECT min(b.queue) FROM job_info b WHERE b.tenant = r.tenant AND b.concurrency_key = r.key AND b.status = 'QUEUED') AS queue
+    FROM room r WHERE r.room > 0
+    UNION ALL
+    SELECT p.tenant, p.key, p.room, (SELECT min(b.queue) FROM job_info b WHERE b.tenant = p.tenant AND b.concurrency_key = p.key AND b.status = 'QUEUED' AND b.queue > p.queue)
+    FROM place p WHERE p.queue IS NOT NULL
+  ), freed AS (               -- the first of all that wait there, blocked or not: nobody is overtaken by a later submission
     UPDATE job_info j SET blocked = false
     WHERE j.status = 'QUEUED' AND j.blocked AND j.id = ANY (ARRAY(
-      SELECT n.id FROM room r, LATERAL (
-        SELECT b.id FROM job_info b WHERE b.tenant = r.tenant AND b.concurrency_key = r.key AND b.status = 'QUEUED'
-        ORDER BY b.priority DESC, b.number LIMIT greatest(r.room, 0) FOR NO KEY UPDATE SKIP LOCKED) n))
+      SELECT n.id FROM place p, LATERAL (
+        SELECT b.id FROM job_info b WHERE b.tenant = p.tenant AND b.concurrency_key = p.key AND b.queue = p.queue AND b.status = 'QUEUED'
+        ORDER BY b.priority DESC, b.number LIMIT p.room FOR NO KEY UPDATE SKIP LOCKED) n))
     RETURNING j.queue
   )
   SELECT array_agg(f.queue) INTO queues FROM freed f;

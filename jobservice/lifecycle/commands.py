@@ -211,7 +211,7 @@ class Commands:
         events: EventMode | None = None,
         rate: Rate | None = None,
     ) -> None:
-        """A queue's pause and limits, and what it publishes; None leaves as it is, NO_LIMIT, NO_RATE take a limit away."""
+        """A queue's pause and limits, and what it publishes; None leaves as it is, NO_LIMIT, NO_RATE take it away."""
         await self._sql.set_queue(
             connection, queue=queue, paused=paused, max_running=max_running, events=events, **_columns(rate)
         )

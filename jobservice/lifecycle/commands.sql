@@ -13,7 +13,10 @@ WITH locked AS MATERIALIZED (
 ), changed AS (
   UPDATE jobservice.job_info j SET status = 'QUEUED', held = NULL, queued_date = clock_timestamp(), sequence = j.sequence + 1
   FROM locked l WHERE j.id = l.id AND j.id = ANY (:ids::uuid[]) AND j.status = 'PENDING' AND j.held = 'user'
-  RETURNING j.id, j.queue, j.sequence, j.run, j.attempt, j.queued_date, j.priority, j.percent_completed
+  RETURNING j.id, j.queue, j.sequence, j.run, j.attempt, j.queued_date, j.priority, j.percent_completed, j.tenant, j.concurrency_key
+), keyed AS (
+  INSERT INTO jobservice.concurrency_key (tenant, key)
+  SELECT DISTINCT c.tenant, c.concurrency_key FROM changed c WHERE c.concurrency_key IS NOT NULL ORDER BY 1, 2 ON CONFLICT DO NOTHING
 ), box AS (
   INSERT INTO jobservice.outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
   SELECT array_agg(c.id), array_agg(c.sequence), array_agg(c.run), array_agg(c.attempt), array_agg('QUEUED'::text), array_agg('PENDING'::text), array_agg(c.queued_date),
@@ -40,7 +43,10 @@ WITH locked AS MATERIALIZED (
       progress_total = NULL, progress_message = NULL, estimated_completion = NULL, result = NULL, result_class = NULL, error_type = NULL, error_message = NULL,
       stack_trace = NULL, trigger_after_date = NULL, expiration_date = coalesce(:expiration::timestamptz, j.expiration_date)
   FROM locked l WHERE j.id = l.id AND j.id = ANY (:ids::uuid[]) AND j.status IN ('FAILED', 'ABORTED') AND l.too_late IS NOT TRUE
-  RETURNING j.id, j.queue, j.sequence, j.run, j.attempt, j.queued_date, j.priority, j.percent_completed, l.was
+  RETURNING j.id, j.queue, j.sequence, j.run, j.attempt, j.queued_date, j.priority, j.percent_completed, l.was, j.tenant, j.concurrency_key
+), keyed AS (
+  INSERT INTO jobservice.concurrency_key (tenant, key)
+  SELECT DISTINCT c.tenant, c.concurrency_key FROM changed c WHERE c.concurrency_key IS NOT NULL ORDER BY 1, 2 ON CONFLICT DO NOTHING
 ), box AS (
   INSERT INTO jobservice.outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
   SELECT array_agg(c.id), array_agg(c.sequence), array_agg(c.run), array_agg(c.attempt), array_agg('QUEUED'::text), array_agg(c.was), array_agg(c.queued_date),

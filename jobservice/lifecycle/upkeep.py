@@ -11,6 +11,11 @@ from jobservice.store.sql import load
 _FILE = Path(__file__).with_name("upkeep.sql")
 BATCH = 1_000
 
+Key = tuple[str, str]
+"""A concurrency key: its tenant and its name."""
+FIRST_KEY: Key = ("", "")
+"""Before all keys."""
+
 
 @dataclass(frozen=True, slots=True)
 class Due:
@@ -42,9 +47,19 @@ class Upkeep:
         """PENDING / QUEUED → FAILED for expired waiting jobs; how many of one batch."""
         return len([row async for row in self._sql.expire(connection, batch=BATCH)])
 
-    async def blocked_keys(self, connection: asyncpg.Connection) -> list[tuple[str, str]]:
-        """Concurrency keys, as (tenant, key), that jobs wait for outside the claimable index."""
-        return [(row["tenant"], row["key"]) async for row in self._sql.blocked_keys(connection, batch=BATCH)]
+    async def blocked_keys(self, connection: asyncpg.Connection, *, after: Key = FIRST_KEY) -> list[Key]:
+        """One batch of the concurrency keys behind `after` that jobs wait for outside the claimable index."""
+        tenant, key = after
+        rows = self._sql.blocked_keys(connection, after_tenant=tenant, after_key=key, batch=BATCH)
+        return [(row["tenant"], row["key"]) async for row in rows]
+
+    async def forget_keys(self, connection: asyncpg.Connection, *, after: Key = FIRST_KEY) -> tuple[int, Key]:
+        """Looks at one batch of keys behind `after`, deletes those that nobody needs; how many, and where to go on."""
+        tenant, key = after
+        row = await self._sql.forget_keys(connection, after_tenant=tenant, after_key=key, batch=BATCH)
+        if row is None:
+            return 0, FIRST_KEY
+        return row["gone"], (row["tenant"], row["key"]) if row["looked_at"] == BATCH else FIRST_KEY
 
     async def clean(self, connection: asyncpg.Connection, status: JobStatus, *, older_than: float) -> int:
         """Deletes one batch of jobs that ended with `status` more than `older_than` seconds ago; how many."""

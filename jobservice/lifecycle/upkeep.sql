@@ -20,7 +20,10 @@ WITH locked AS MATERIALIZED (
 ), changed AS (
   UPDATE jobservice.job_info j SET status = 'QUEUED', held = NULL, queued_date = clock_timestamp(), sequence = j.sequence + 1
   FROM locked l WHERE j.id = l.id AND j.status = 'PENDING' AND j.held IN ('trigger', 'backoff') AND j.trigger_after_date <= clock_timestamp()
-  RETURNING j.id, j.queue, j.sequence, j.run, j.attempt, j.queued_date, j.priority, j.percent_completed
+  RETURNING j.id, j.queue, j.sequence, j.run, j.attempt, j.queued_date, j.priority, j.percent_completed, j.tenant, j.concurrency_key
+), keyed AS (
+  INSERT INTO jobservice.concurrency_key (tenant, key)
+  SELECT DISTINCT c.tenant, c.concurrency_key FROM changed c WHERE c.concurrency_key IS NOT NULL ORDER BY 1, 2 ON CONFLICT DO NOTHING
 ), box AS (
   INSERT INTO jobservice.outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
   SELECT array_agg(c.id), array_agg(c.sequence), array_agg(c.run), array_agg(c.attempt), array_agg('QUEUED'::text), array_agg('PENDING'::text), array_agg(c.queued_date),
@@ -105,9 +108,37 @@ WITH locked AS MATERIALIZED (
 SELECT c.id, c.queue, c.status, c.lost_daemon, a.announce::text FROM changed c,
   (SELECT jobservice.announce((SELECT array_agg(DISTINCT queue) FROM changed WHERE status = 'QUEUED'), EXISTS (SELECT FROM box))) a;
 
--- name: blocked_keys(batch)
--- Keys for which jobs wait outside the claimable index.
-SELECT DISTINCT j.tenant, j.concurrency_key AS key FROM jobservice.job_info j WHERE j.status = 'QUEUED' AND j.blocked LIMIT :batch::integer;
+-- name: blocked_keys(after_tenant, after_key, batch)
+-- Keys for which jobs wait outside the claimable index, in order, from behind this one on: one probe of the index for each.
+WITH RECURSIVE blocked AS (
+  (SELECT j.tenant, j.concurrency_key AS key FROM jobservice.job_info j
+   WHERE j.status = 'QUEUED' AND j.blocked AND (j.tenant, j.concurrency_key) > (:after_tenant::text, :after_key::text)
+   ORDER BY j.tenant, j.concurrency_key LIMIT 1)
+  UNION ALL
+  SELECT n.tenant, n.key FROM blocked b, LATERAL (
+    SELECT j.tenant, j.concurrency_key AS key FROM jobservice.job_info j
+    WHERE j.status = 'QUEUED' AND j.blocked AND (j.tenant, j.concurrency_key) > (b.tenant, b.key)
+    ORDER BY j.tenant, j.concurrency_key LIMIT 1) n
+)
+SELECT b.tenant, b.key FROM blocked b LIMIT :batch::integer;
+
+-- name: forget_keys(after_tenant, after_key, batch)^
+-- Looks at so many keys from behind this one on, and deletes those that say no more than the default and that no job waits for or holds.
+-- A job may come in just now: its claim puts it aside, and `unblock` makes the key's row again. A row that a claim holds is left alone.
+WITH looked_at AS MATERIALIZED (
+  SELECT k.tenant, k.key FROM jobservice.concurrency_key k WHERE (k.tenant, k.key) > (:after_tenant::text, :after_key::text)
+  ORDER BY k.tenant, k.key LIMIT :batch::integer
+), unneeded AS MATERIALIZED (
+  SELECT k.tenant, k.key FROM looked_at l JOIN jobservice.concurrency_key k ON k.tenant = l.tenant AND k.key = l.key
+  WHERE k.max_running = 1
+    AND NOT EXISTS (SELECT FROM jobservice.job_info j WHERE j.tenant = k.tenant AND j.concurrency_key = k.key AND j.status IN ('TO_BE_RUN', 'RUNNING'))
+    AND NOT EXISTS (SELECT FROM jobservice.job_info j WHERE j.tenant = k.tenant AND j.concurrency_key = k.key AND j.status = 'QUEUED')
+  ORDER BY k.tenant, k.key FOR UPDATE OF k SKIP LOCKED
+), gone AS (
+  DELETE FROM jobservice.concurrency_key k USING unneeded u WHERE k.tenant = u.tenant AND k.key = u.key RETURNING 1
+)
+SELECT (SELECT count(*) FROM looked_at) AS looked_at, (SELECT count(*) FROM gone) AS gone, l.tenant, l.key
+FROM looked_at l ORDER BY l.tenant DESC, l.key DESC LIMIT 1;
 
 -- name: clean(status, older_than, batch)$
 -- Deletes ended jobs of one status, a bounded batch a call; never a locked one, never one with unpublished facts. Returns how many.

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
+import asyncpg
 import structlog
 
 from jobservice.lifecycle.claim import Claimer
-from jobservice.lifecycle.upkeep import BATCH, Due, Upkeep
+from jobservice.lifecycle.upkeep import BATCH, FIRST_KEY, Due, Upkeep
 from jobservice.store.session import Session
 
 log = structlog.get_logger(__name__)
@@ -31,6 +32,7 @@ class DueWork:
         self._claimer = claimer
         self._sweep = sweep
         self._queued = queued
+        self._keys_after = FIRST_KEY
 
     async def run_once(self) -> float | None:
         """One look, and one batch of each kind that is due. Raises UnavailableError."""
@@ -45,6 +47,12 @@ class DueWork:
             return max(due.next_trigger, SOON)
         return INTERVAL  # also where somebody holds the row of what is due
 
+    async def _unblock(self, connection: asyncpg.Connection) -> None:
+        """One batch of keys, each time the next one: in turn each of them is looked at."""
+        keys = await self._upkeep.blocked_keys(connection, after=self._keys_after)
+        self._keys_after = keys[-1] if len(keys) == BATCH else FIRST_KEY
+        await self._claimer.unblock(connection, keys)
+
     async def _do(self, due: Due) -> tuple[int, int]:
         enqueued = expired = 0
         async with self._session.use() as connection:
@@ -53,7 +61,7 @@ class DueWork:
             if due.expired:
                 expired = await self._upkeep.expire(connection)
             if due.blocked:
-                await self._claimer.unblock(connection, await self._upkeep.blocked_keys(connection))
+                await self._unblock(connection)
         if enqueued:
             log.info("job.enqueue_due", jobs=enqueued)
             self._queued()

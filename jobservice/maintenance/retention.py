@@ -3,7 +3,7 @@
 import structlog
 
 from jobservice.domain.states import JobStatus
-from jobservice.lifecycle.upkeep import BATCH, Upkeep
+from jobservice.lifecycle.upkeep import BATCH, FIRST_KEY, Upkeep
 from jobservice.store.session import Session
 
 log = structlog.get_logger(__name__)
@@ -25,6 +25,7 @@ class Retention:
             JobStatus.ABORTED: failed,
         }
         self._pending = pending
+        self._keys_after = FIRST_KEY
 
     async def run_once(self) -> float | None:
         """One batch of each kind; again soon where a batch was full. Raises UnavailableError."""
@@ -36,7 +37,8 @@ class Retention:
             if self._pending > 0:
                 full |= await self._upkeep.abandon_pending(connection, older_than=self._pending) == BATCH
             await self._upkeep.forget_daemons(connection, older_than=DAEMONS_KEPT_SECONDS)
-        return PAUSE_BETWEEN_BATCHES if full else INTERVAL
+            _, self._keys_after = await self._upkeep.forget_keys(connection, after=self._keys_after)
+        return PAUSE_BETWEEN_BATCHES if full or self._keys_after != FIRST_KEY else INTERVAL
 
     async def _clean(self, status: JobStatus, seconds: float) -> bool:
         async with self._session.use() as connection:

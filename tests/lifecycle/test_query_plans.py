@@ -150,7 +150,7 @@ def test_a_claim_reads_a_few_rows_for_each_slot_and_tenant(meter: Meter, slots: 
     read = meter.run(meter.read(claim))
 
     # Per tenant two probes to find it and a window; per slot the row, its lock and its update; the live ones once.
-    check(read, 12 * slots + 5 * TENANTS + 100, "job_info_claim", "job_info_live", "job_info_pkey", "job_info_keyed")
+    check(read, 12 * slots + 5 * TENANTS + 100, "job_info_claim", "job_info_live", "job_info_pkey", "job_info_key_live")
 
 
 def test_a_claim_that_finds_nothing_reads_nothing_of_what_has_ended(meter: Meter) -> None:
@@ -168,7 +168,7 @@ def test_an_unblock_reads_the_rows_of_its_keys_only(meter: Meter) -> None:
 
     read = meter.run(meter.read(lambda c: claimer.unblock(c, [("t0", "k")])))
 
-    check(read, 60, "job_info_keyed", "job_info_pkey", "job_info_blocked", "job_info_live")
+    check(read, 60, "job_info_key_live", "job_info_key_wait", "job_info_pkey", "job_info_blocked", "job_info_live")
 
 
 def test_a_flush_reads_its_rows_by_their_key(meter: Meter, picked: dict[str, list[UUID]]) -> None:
