@@ -141,9 +141,12 @@ class BrokerLink:
         """Declare once more what this link declares: a channel was closed, perhaps since something was deleted."""
         if self._set_up is not None:
             channel = await self.open_channel()
-            async with asyncio.timeout(self._attempt_timeout):
-                await self._set_up(channel)
+            await call(self._declare(self._set_up, channel), timeout=self._attempt_timeout, doing="declaring")
             await call(channel.close(), timeout=_CLOSE_TIMEOUT, doing="closing a channel")
+
+    @staticmethod
+    async def _declare(set_up: SetUp, channel: AbstractChannel) -> None:
+        await set_up(channel)
 
     def renew(self, connection: aiormq.Connection, *, why: str) -> None:
         """Give up `connection` if it is still the live one: what hangs is replaced, not waited for."""
