@@ -9,7 +9,7 @@ from uuid import UUID
 import aiohttp
 import aiormq
 import pytest
-from daemons import Books, Daemons, Recorder, Running, until
+from daemons import SECONDS, Books, Daemons, Recorder, Running, until
 from memory_alarm import memory_alarm
 from structlog.testing import capture_logs
 
@@ -136,7 +136,7 @@ async def test_a_message_sent_during_the_alarm_makes_one_job_and_holds_up_nobody
             sent.append(asyncio.create_task(publishing))
         await books.is_in(await books.submit("NoOp"), "SUCCEEDED")
 
-    await asyncio.wait_for(asyncio.gather(*sent), 30)
+    await asyncio.wait_for(asyncio.gather(*sent), SECONDS)
     await until(lambda: _of_acme(books, 3), "all three are jobs")
     await books.all_final()
     await recorder.complete(books)
