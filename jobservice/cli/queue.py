@@ -1,6 +1,6 @@
 """`queue`: list queues, pause and resume them, set their limits."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -8,10 +8,10 @@ from jobservice.cli.call import Call, command
 from jobservice.cli.connecting import jobs_of
 from jobservice.cli.exits import UnknownName, tell
 from jobservice.cli.output import fields_of
-from jobservice.cli.tenant import MaxRunning, NoMaxRunning, check_limit
+from jobservice.cli.tenant import Burst, MaxRunning, NoMaxRunning, Rate, check_limit
 from jobservice.client.service import JobInfoService
 
-_COLUMNS = ("queue", "paused", "max_running", "daemons", "pending", "queued", "running")
+_COLUMNS = ("queue", "paused", "max_running", "rate", "events", "daemons", "pending", "queued", "running")
 
 QueueName = Annotated[str, typer.Argument(metavar="NAME", help="Queue.")]
 
@@ -50,13 +50,27 @@ async def resume(call: Call, name: QueueName) -> None:
 
 
 async def limit(
-    call: Call, name: QueueName, max_running: MaxRunning = None, no_max_running: NoMaxRunning = False
+    call: Call,
+    *,
+    name: QueueName,
+    max_running: MaxRunning = None,
+    no_max_running: NoMaxRunning = False,
+    rate: Rate = None,
+    burst: Burst = None,
+    events: Annotated[
+        Literal["all", "final", "none"] | None, typer.Option(help="Which status changes are published.")
+    ] = None,
 ) -> None:
-    """Set how many jobs of a queue run at once, over all daemons. Weights belong to tenants."""
-    check_limit(max_running, no_max_running, None)
+    """Set how many jobs of a queue run at once and start in a time, over all daemons, and what it publishes.
+
+    Weights belong to tenants.
+    """
+    check_limit(max_running, no_max_running, rate, events)
     async with jobs_of(call) as jobs:
-        await jobs.operations.limit_queue(name, max_running=max_running)
-    tell(f"limit of queue {name} is set")
+        await jobs.operations.limit_queue(
+            name, max_running=max_running, unlimited=no_max_running, rate=rate, burst=burst, events=events
+        )
+    tell(f"limits of queue {name} are set")
 
 
 async def _check_known(jobs: JobInfoService, name: str) -> None:

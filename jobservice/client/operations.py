@@ -2,9 +2,15 @@
 
 from jobservice.client.database import ClientDatabase
 from jobservice.domain.errors import InvalidSubmission
+from jobservice.domain.facts import EVENT_MODES, EventMode
 from jobservice.domain.names import is_name
-from jobservice.lifecycle.commands import NO_LIMIT, Commands
-from jobservice.store.overview import DaemonRow, OutboxState, Overview, QueueRow, TenantRow
+from jobservice.domain.rates import Rate, parse
+from jobservice.lifecycle.commands import NO_LIMIT, NO_RATE, Commands
+from jobservice.store.overview import DaemonRow, OutboxState, Overview, QueueRow, TenantLimitRow, TenantRow
+
+_KEY_MAX = 255
+OFF = "off"
+"""As a rate: takes it away."""
 
 
 class Operations:
@@ -30,6 +36,11 @@ class Operations:
         async with self._database.use() as connection:
             return await self._overview.queues(connection)
 
+    async def tenant_limits(self, tenant: str) -> list[TenantLimitRow]:
+        """A tenant's limits and weights on queues, and its concurrency keys."""
+        async with self._database.use() as connection:
+            return await self._overview.tenant_limits(connection, tenant)
+
     async def is_tenant(self, tenant: str) -> bool:
         """Whether anything is known of this tenant."""
         async with self._database.use() as connection:
@@ -52,11 +63,11 @@ class Operations:
 
     async def pause_tenant(self, tenant: str) -> None:
         """Start no more jobs of this tenant; running ones go on."""
-        await self._set_tenant(tenant, paused=True)
+        await self._pause_tenant(tenant, paused=True)
 
     async def resume_tenant(self, tenant: str) -> None:
         """Start jobs of this tenant again."""
-        await self._set_tenant(tenant, paused=False)
+        await self._pause_tenant(tenant, paused=False)
 
     async def limit_tenant(
         self,
@@ -66,39 +77,87 @@ class Operations:
         unlimited: bool = False,
         weight: float | None = None,
         queue: str | None = None,
+        rate: str | None = None,
+        burst: int | None = None,
     ) -> None:
-        """Set a limit and a weight, on one queue or on all; None leaves as it is, `unlimited` takes the limit away."""
+        """Set limits and a weight, on one queue or on all; None leaves as it is, `unlimited` takes `max_running` away.
+
+        `rate` is how many may start in which time on all queues together, such as `100/min`, or `off`; `burst`, how
+        many of them right after each other (all, where it is not given).
+        """
         limit = NO_LIMIT if unlimited else max_running
+        parsed = _rate(rate, burst)
+        _check(tenant=tenant)
         if queue is None:
-            await self._set_tenant(tenant, max_running=limit, weight=weight)
+            async with self._database.use() as connection:
+                await self._commands.set_tenant(connection, tenant, max_running=limit, weight=weight, rate=parsed)
             return
-        _check(tenant=tenant, queue=queue)
+        _check(queue=queue)
+        if parsed is not None:
+            raise InvalidSubmission("a tenant's rate is one over all queues: leave the queue out", field="rate")
         async with self._database.use() as connection:
             await self._commands.set_share(connection, queue, tenant, max_running=limit, weight=weight)
 
     async def pause_queue(self, queue: str) -> None:
         """Start no more jobs of this queue; running ones go on."""
-        await self._set_queue(queue, paused=True)
+        await self._pause_queue(queue, paused=True)
 
     async def resume_queue(self, queue: str) -> None:
         """Start jobs of this queue again."""
-        await self._set_queue(queue, paused=False)
+        await self._pause_queue(queue, paused=False)
 
-    async def limit_queue(self, queue: str, *, max_running: int | None) -> None:
-        """Set how many of its jobs run at once; None takes the limit away."""
-        await self._set_queue(queue, max_running=NO_LIMIT if max_running is None else max_running)
+    async def limit_key(self, tenant: str, key: str, *, max_running: int) -> None:
+        """Set how many jobs of a tenant's concurrency key run at a time, on all queues together; 1 is the default."""
+        _check(tenant=tenant)
+        if not 1 <= len(key) <= _KEY_MAX:
+            raise InvalidSubmission(f"a concurrency key has 1 to {_KEY_MAX} characters", field="concurrency_key")
+        async with self._database.use() as connection:
+            await self._commands.set_key(connection, tenant, key, max_running=max_running)
 
-    async def _set_tenant(
-        self, tenant: str, *, paused: bool | None = None, max_running: int | None = None, weight: float | None = None
+    async def limit_queue(
+        self,
+        queue: str,
+        *,
+        max_running: int | None = None,
+        unlimited: bool = False,
+        rate: str | None = None,
+        burst: int | None = None,
+        events: EventMode | None = None,
     ) -> None:
+        """Set how many of its jobs run at once, how many start in which time, and what it publishes.
+
+        None leaves as it is; `unlimited` takes `max_running` away, and a `rate` of `off` the rate.
+        """
+        parsed = _rate(rate, burst)
+        _check(queue=queue)
+        if events is not None and events not in EVENT_MODES:
+            raise InvalidSubmission(f"events must be one of {', '.join(EVENT_MODES)}", field="events")
+        limit = NO_LIMIT if unlimited else max_running
+        async with self._database.use() as connection:
+            await self._commands.set_queue(connection, queue, max_running=limit, rate=parsed, events=events)
+
+    async def _pause_tenant(self, tenant: str, *, paused: bool) -> None:
         _check(tenant=tenant)
         async with self._database.use() as connection:
-            await self._commands.set_tenant(connection, tenant, paused=paused, max_running=max_running, weight=weight)
+            await self._commands.set_tenant(connection, tenant, paused=paused)
 
-    async def _set_queue(self, queue: str, *, paused: bool | None = None, max_running: int | None = None) -> None:
+    async def _pause_queue(self, queue: str, *, paused: bool) -> None:
         _check(queue=queue)
         async with self._database.use() as connection:
-            await self._commands.set_queue(connection, queue, paused=paused, max_running=max_running)
+            await self._commands.set_queue(connection, queue, paused=paused)
+
+
+def _rate(text: str | None, burst: int | None) -> Rate | None:
+    if text is None:
+        if burst is not None:
+            raise InvalidSubmission("a burst goes with a rate: give both", field="burst")
+        return None
+    if text == OFF:
+        return NO_RATE
+    try:
+        return parse(text, burst)
+    except ValueError as error:
+        raise InvalidSubmission(f"rate {text!r}: {error}", field="rate") from None
 
 
 def _check(**names: str) -> None:

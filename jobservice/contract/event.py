@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 from jobservice.broker.messages import DATA_SCHEMA
-from jobservice.control.wire import Name
+from jobservice.control.members import Name
 from jobservice.domain.states import FINAL, JobStatus
 
 INSTANT: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$"

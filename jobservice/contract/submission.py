@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobservice.control.wire import Name, Priority, ZonedDate
+from jobservice.control.members import Name, Priority, ZonedDate
 from jobservice.submission.reading import JOBS_MAX
 
 Text = Annotated[str, Field(pattern=r"^[^\u0000]*$")]

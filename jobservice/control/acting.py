@@ -5,6 +5,7 @@ from uuid import UUID
 
 import asyncpg
 
+from jobservice.control.limits import SetLimit
 from jobservice.control.wire import (
     AnyCommand,
     Drain,
@@ -16,17 +17,18 @@ from jobservice.control.wire import (
     RegisterSubscription,
     Rerun,
     Restart,
-    SetLimit,
     Stop,
     Update,
 )
 from jobservice.domain.errors import InvalidSubmission
-from jobservice.lifecycle.commands import NO_LIMIT, CommandResult, Commands
+from jobservice.domain.facts import EventMode
+from jobservice.lifecycle.commands import NO_LIMIT, NO_RATE, ONE_AT_A_TIME, CommandResult, Commands
 from jobservice.store.overview import Overview
 
 _TENANTS_WEIGHT: Final = 1.0
 _NO_WEIGHT: Final = 0.0
 _ALL: Final = 2**31 - 1
+_ALL_EVENTS: Final[EventMode] = "all"
 
 
 class Acting:
@@ -107,10 +109,17 @@ class Acting:
         weight = command.weight
         if weight is None and "weight" in command.model_fields_set:
             weight = _TENANTS_WEIGHT if command.queue is None else _NO_WEIGHT
+        rate = command.starts
+        if rate is None and "rate" in command.model_fields_set:
+            rate = NO_RATE
+        events = command.events or (_ALL_EVENTS if "events" in command.model_fields_set else None)
         if command.tenant is None:
-            await self._commands.set_queue(connection, command.queue or "", max_running=limit)
+            await self._commands.set_queue(connection, command.queue or "", max_running=limit, rate=rate, events=events)
+        elif command.concurrency_key is not None:
+            most = ONE_AT_A_TIME if command.max_running is None else command.max_running
+            await self._commands.set_key(connection, command.tenant, command.concurrency_key, max_running=most)
         elif command.queue is None:
-            await self._commands.set_tenant(connection, command.tenant, max_running=limit, weight=weight)
+            await self._commands.set_tenant(connection, command.tenant, max_running=limit, weight=weight, rate=rate)
         else:
             await self._commands.set_share(connection, command.queue, command.tenant, max_running=limit, weight=weight)
 

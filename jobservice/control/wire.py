@@ -1,85 +1,28 @@
 """The commands as they come over the wire: strict models, one for each, and nothing else is understood."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema, model_validator
-from pydantic_core import PydanticCustomError, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from jobservice.broker.bodies import read_json
+from jobservice.control.limits import SetLimit
+from jobservice.control.members import Command, Name, Priority, ShortText, ZonedDate, given, written, wrong
 from jobservice.domain.errors import InvalidSubmission
-from jobservice.domain.names import PRIORITIES
 from jobservice.domain.states import FINAL, JobStatus
 from jobservice.sdk.json_values import PARAMETERS_DEPTH_MAX, NotJson, dump, to_plain
 
 IDS_MAX: Final = 10_000
 BODY_MAX_BYTES: Final = 1_048_576
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\z")]
-ShortText = Annotated[str, Field(max_length=1_000)]
-
-
-def _zoned(value: Any) -> datetime:
-    try:
-        date = datetime.fromisoformat(value)
-        if date.utcoffset() is not None:
-            return date.astimezone(UTC)
-    except (ValueError, TypeError, OverflowError):
-        pass
-    raise PydanticCustomError("date", "must be an ISO 8601 date with a zone, such as 2026-01-31T12:00:00Z")
-
-
-def _priority(value: Any) -> Any:
-    if isinstance(value, str):
-        if value not in PRIORITIES:
-            raise PydanticCustomError(
-                "priority", "must be a whole number or one of {names}", {"names": ", ".join(PRIORITIES)}
-            )
-        return PRIORITIES[value]
-    return value
-
-
-ZonedDate = Annotated[datetime, BeforeValidator(_zoned)]
-Priority = Annotated[
-    int,
-    Field(ge=-(2**31), lt=2**31),
-    BeforeValidator(_priority),
-    WithJsonSchema(
-        {"anyOf": [{"type": "integer", "minimum": -(2**31), "maximum": 2**31 - 1}, {"enum": list(PRIORITIES)}]}
-    ),
-]
-
-
-def _wrong(field: str, text: str) -> PydanticCustomError:
-    return PydanticCustomError("wrong", "{text}", {"field": field, "text": text})
-
-
-def _given(name: str) -> dict[str, Any]:
-    """For the written contract: the member is there and not null. Such a rule stands beside the check that it tells."""
-    return {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
-
-
-def _written(*rules: dict[str, Any]) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"allOf": list(rules)})
-
-
-_NAMED: Final = {"oneOf": [_given("job_id"), _given("job_ids")]}
-
-
-class Command(BaseModel):
-    """What all have: a `tenant` must be that of the routing key, or walls an operator's command off."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    tenant: Name | None = None
+_NAMED: Final = {"oneOf": [given("job_id"), given("job_ids")]}
 
 
 class OnJobs(Command):
     """A command on jobs that are named."""
 
-    model_config = _written(_NAMED)
+    model_config = written(_NAMED)
 
     job_id: UUID | None = None
     job_ids: Annotated[list[UUID], Field(max_length=IDS_MAX)] | None = None
@@ -97,9 +40,9 @@ class OnJobs(Command):
     @model_validator(mode="after")
     def _named_once(self) -> "OnJobs":
         if self.job_id is not None and self.job_ids is not None:
-            raise _wrong("job_ids", "give job_id or job_ids, not both")
+            raise wrong("job_ids", "give job_id or job_ids, not both")
         if not self.names_jobs and not self._selects():
-            raise _wrong("job_id", "job_id or job_ids is required")
+            raise wrong("job_id", "job_id or job_ids is required")
         return self
 
     def _selects(self) -> bool:
@@ -107,13 +50,13 @@ class OnJobs(Command):
 
 
 _ENDED: Final = {"enum": sorted(FINAL)}
-_SELECTED: Final = {"anyOf": [_given("job_class"), _given("status"), _given("owner")]}
+_SELECTED: Final = {"anyOf": [given("job_class"), given("status"), given("owner")]}
 
 
 class Stop(OnJobs):
     """Stop jobs that are named, or all of a selection."""
 
-    model_config = _written(
+    model_config = written(
         {"oneOf": [*_NAMED["oneOf"], _SELECTED]},
         {"properties": {"status": {"not": {"anyOf": [_ENDED, {"type": "array", "items": _ENDED}]}}}},
     )
@@ -136,9 +79,9 @@ class Stop(OnJobs):
     @model_validator(mode="after")
     def _named_or_selected(self) -> "Stop":
         if self.names_jobs and self._selects():
-            raise _wrong("job_ids", "give job ids or a selection, not both")
+            raise wrong("job_ids", "give job ids or a selection, not both")
         if not self.statuses:
-            raise _wrong("status", "jobs that have ended cannot be stopped")
+            raise wrong("status", "jobs that have ended cannot be stopped")
         return self
 
 
@@ -170,7 +113,7 @@ class Lock(OnJobs):
 class Update(OnJobs):
     """Change jobs that wait."""
 
-    model_config = _written(_NAMED, {"anyOf": [_given("priority"), _given("expiration_date")]})
+    model_config = written(_NAMED, {"anyOf": [given("priority"), given("expiration_date")]})
 
     command: Literal["update"]
     priority: Priority | None = None
@@ -179,7 +122,7 @@ class Update(OnJobs):
     @model_validator(mode="after")
     def _changes_something(self) -> "Update":
         if self.priority is None and self.expiration_date is None:
-            raise _wrong("priority", "priority or expiration_date is required")
+            raise wrong("priority", "priority or expiration_date is required")
         return self
 
 
@@ -194,31 +137,6 @@ class PauseQueue(Command):
 
     command: Literal["pause_queue", "resume_queue"]
     queue: Name
-
-
-class SetLimit(Command):
-    """Set limit and weight of a queue, a tenant, or a tenant on a queue. What is absent stays; null takes it away."""
-
-    model_config = _written(
-        {"anyOf": [_given("queue"), _given("tenant")]},
-        {"anyOf": [{"required": ["max_running"]}, {"required": ["weight"]}]},
-        {"if": {"required": ["weight"]}, "then": _given("tenant")},
-    )
-
-    command: Literal["set_limit"]
-    queue: Name | None = None
-    max_running: Annotated[int, Field(ge=0, lt=2**31)] | None = None
-    weight: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = None
-
-    @model_validator(mode="after")
-    def _of_something(self) -> "SetLimit":
-        if self.queue is None and self.tenant is None:
-            raise _wrong("queue", "queue, tenant or both are required")
-        if not self.model_fields_set & {"max_running", "weight"}:
-            raise _wrong("max_running", "max_running or weight is required")
-        if self.tenant is None and "weight" in self.model_fields_set:
-            raise _wrong("weight", "a queue has no weight: name the tenant too")
-        return self
 
 
 class Drain(Command):

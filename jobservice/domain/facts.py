@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_args
 from uuid import UUID
 
 from jobservice.domain.states import JobStatus
 
 EventMode = Literal["all", "final", "none"]
 """Which status changes of a queue's jobs are published."""
+
+EVENT_MODES: Final = get_args(EventMode)
 
 
 def is_published(mode: EventMode, status: JobStatus) -> bool:

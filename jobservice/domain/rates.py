@@ -22,20 +22,26 @@ class Rate:
         """How many may start one right after the other when none has for long."""
         return self.starts if self.burst is None else self.burst
 
+    @property
+    def written(self) -> str:
+        """As `parse` reads it."""
+        return f"{self.starts}/{_period(self.period).replace(' ', '')}"
+
     def __str__(self) -> str:
         burst = "" if self.at_once == self.starts else f", {self.burst} at once"
         return f"{self.starts} per {_period(self.period)}{burst}"
 
 
 def parse(text: str, burst: int | None = None) -> Rate:
-    """The rate that the text says. Raises ValueError, with what to write."""
+    """The rate that the text says; a burst above it changes nothing. Raises ValueError, with what to write."""
     found = _WRITTEN.fullmatch(text)
     if found is None:
         raise ValueError("write a rate such as 100/s, 100/min, 5/h or 10/30s")
     starts, times, unit = int(found[1]), int(found[2] or 1), found[3]
-    if burst is not None and not 1 <= burst <= starts:
-        raise ValueError(f"a burst is a part of the rate: from 1 to {starts}")
-    return Rate(starts=starts, period=float(times * _UNITS[unit]), burst=burst)
+    if burst is not None and burst < 1:
+        raise ValueError("a burst is of 1 or more")
+    smaller = burst if burst is not None and burst < starts else None
+    return Rate(starts=starts, period=float(times * _UNITS[unit]), burst=smaller)
 
 
 def _period(seconds: float) -> str:

@@ -62,7 +62,14 @@ ORDER BY run;
 -- The facts from which the reasons are told. Counts stop at 10,001: that many more or less makes no difference to a reader.
 SELECT j.status, j.held, j.trigger_after_date, j.blocked, j.concurrency_key, j.job_class, j.queue, j.tenant, j.expiration_date,
        coalesce(q.paused, false) AS queue_paused, q.max_running AS queue_max, coalesce(t.paused, false) AS tenant_paused, t.max_running AS tenant_max,
-       s.max_running AS share_max,
+       s.max_running AS share_max, k.max_running AS key_max,
+       q.rate AS queue_rate, q.rate_period AS queue_period, q.rate_burst AS queue_burst, t.rate AS tenant_rate, t.rate_period AS tenant_period,
+       t.rate_burst AS tenant_burst,
+       CASE WHEN jobservice.rate_room(q.rate, q.rate_period, q.rate_burst, q.rate_full_at, c.now) = 0
+            THEN jobservice.rate_next(q.rate, q.rate_period, q.rate_burst, q.rate_full_at, c.now) END AS queue_next,
+       CASE WHEN jobservice.rate_room(t.rate, t.rate_period, t.rate_burst, t.rate_full_at, c.now) = 0
+            THEN jobservice.rate_next(t.rate, t.rate_period, t.rate_burst, t.rate_full_at, c.now) END AS tenant_next,
+       (SELECT count(*) FROM jobservice.job_info l WHERE l.status IN ('TO_BE_RUN', 'RUNNING') AND l.tenant = j.tenant AND l.concurrency_key = j.concurrency_key) AS key_live,
        (SELECT count(*) FROM jobservice.job_info l WHERE l.status IN ('TO_BE_RUN', 'RUNNING') AND l.queue = j.queue) AS queue_live,
        (SELECT count(*) FROM jobservice.job_info l WHERE l.status IN ('TO_BE_RUN', 'RUNNING') AND l.tenant = j.tenant) AS tenant_live,
        (SELECT count(*) FROM jobservice.job_info l WHERE l.status IN ('TO_BE_RUN', 'RUNNING') AND l.tenant = j.tenant AND l.queue = j.queue) AS share_live,
@@ -77,6 +84,8 @@ FROM jobservice.job_info j
 LEFT JOIN jobservice.queue q ON q.queue = j.queue
 LEFT JOIN jobservice.tenant t ON t.tenant = j.tenant
 LEFT JOIN jobservice.tenant_share s ON s.queue = j.queue AND s.tenant = j.tenant
+LEFT JOIN jobservice.concurrency_key k ON k.tenant = j.tenant AND k.key = j.concurrency_key
+CROSS JOIN LATERAL (SELECT clock_timestamp() AS now) c
 CROSS JOIN LATERAL (
   SELECT count(*) AS serving, count(*) FILTER (WHERE j.job_class = ANY (d.job_classes)) AS knowing,
          count(*) FILTER (WHERE j.job_class = ANY (d.job_classes) AND j.job_class <> ALL (d.withheld_classes)) AS with_room,

@@ -7,11 +7,13 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import asyncpg
 
+from jobservice.domain.facts import EventMode
+from jobservice.domain.rates import Rate
 from jobservice.store.sql import DEFAULT_SCHEMA, load
 
 _FILE = Path(__file__).with_suffix(".sql")
@@ -47,6 +49,8 @@ class TenantRow:
     tenant: str
     paused: bool
     max_running: int | None
+    rate: str | None
+    burst: int | None
     weight: float
     known: bool
     pending: int
@@ -61,11 +65,26 @@ class QueueRow:
     queue: str
     paused: bool
     max_running: int | None
+    rate: str | None
+    burst: int | None
+    events: EventMode
     daemons: int
     pending: int
     queued: int
     running: int
     oldest_queued: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantLimitRow:
+    """What is set for a tenant on one queue, or for one of its concurrency keys. A key has no weight."""
+
+    kind: Literal["queue", "key"]
+    name: str
+    max_running: int | None
+    weight: float | None
+    queued: int
+    running: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,11 +117,15 @@ class Overview:
 
     async def tenants(self, connection: asyncpg.Connection) -> list[TenantRow]:
         """Tenants with settings, or with jobs that wait or run, by name."""
-        return [TenantRow(**row) async for row in self._sql.tenants(connection)]
+        return [TenantRow(**_rated(row)) async for row in self._sql.tenants(connection)]
 
     async def queues(self, connection: asyncpg.Connection) -> list[QueueRow]:
         """Queues with settings, a daemon, or jobs that wait or run, by name."""
-        return [QueueRow(**row) async for row in self._sql.queues(connection)]
+        return [QueueRow(**_rated(row)) async for row in self._sql.queues(connection)]
+
+    async def tenant_limits(self, connection: asyncpg.Connection, tenant: str) -> list[TenantLimitRow]:
+        """A tenant's limits and weights on queues, then its keys that are in use or have a limit: at most 1,000."""
+        return [TenantLimitRow(**row) async for row in self._sql.tenant_limits(connection, tenant=tenant)]
 
     async def is_tenant(self, connection: asyncpg.Connection, tenant: str) -> bool:
         """Whether the tenant has settings or jobs."""
@@ -132,3 +155,10 @@ class Overview:
     async def outbox(self, connection: asyncpg.Connection) -> OutboxState:
         """How much waits to be published."""
         return OutboxState(**await self._sql.outbox(connection))
+
+
+def _rated(row: asyncpg.Record) -> dict[str, Any]:
+    """The row's columns, with the rate as it is written."""
+    columns = dict(row)
+    period, rate = columns.pop("rate_period"), columns["rate"]
+    return columns | {"rate": None if rate is None else Rate(rate, period).written}

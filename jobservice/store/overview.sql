@@ -22,7 +22,8 @@ WITH waiting AS (
     UNION ALL SELECT j.tenant, 'PENDING' FROM jobservice.job_info j WHERE j.status = 'PENDING' AND j.held IN ('user', 'stage')
   ) w GROUP BY w.tenant
 )
-SELECT coalesce(t.tenant, w.tenant) AS tenant, coalesce(t.paused, false) AS paused, t.max_running, coalesce(t.weight, 1)::double precision AS weight,
+SELECT coalesce(t.tenant, w.tenant) AS tenant, coalesce(t.paused, false) AS paused, t.max_running, t.rate, t.rate_period, t.rate_burst AS burst,
+       coalesce(t.weight, 1)::double precision AS weight,
        t.tenant IS NOT NULL AS known, coalesce(w.pending, 0) AS pending, coalesce(w.queued, 0) AS queued, coalesce(w.running, 0) AS running
 FROM jobservice.tenant t FULL JOIN waiting w ON w.tenant = t.tenant
 ORDER BY 1;
@@ -42,11 +43,29 @@ WITH waiting AS (
 ), served AS (
   SELECT q.queue, count(*) AS daemons FROM jobservice.daemon d, unnest(d.queues) q (queue) WHERE d.lost_at IS NULL AND d.stopped_at IS NULL GROUP BY q.queue
 )
-SELECT n.queue, coalesce(q.paused, false) AS paused, q.max_running, coalesce(s.daemons, 0) AS daemons, coalesce(w.pending, 0) AS pending,
+SELECT n.queue, coalesce(q.paused, false) AS paused, q.max_running, q.rate, q.rate_period, q.rate_burst AS burst,
+       coalesce(q.events, 'all') AS events, coalesce(s.daemons, 0) AS daemons, coalesce(w.pending, 0) AS pending,
        coalesce(w.queued, 0) AS queued, coalesce(w.running, 0) AS running, w.oldest_queued
 FROM (SELECT queue FROM jobservice.queue UNION SELECT queue FROM waiting UNION SELECT queue FROM served) n
 LEFT JOIN jobservice.queue q ON q.queue = n.queue LEFT JOIN waiting w ON w.queue = n.queue LEFT JOIN served s ON s.queue = n.queue
 ORDER BY n.queue;
+
+-- name: tenant_limits(tenant)
+-- Counts of what waits stop at 10,001.
+SELECT 'queue' AS kind, s.queue AS name, s.max_running, s.weight::double precision,
+       (SELECT count(*) FROM (SELECT FROM jobservice.job_info j WHERE j.queue = s.queue AND j.tenant = s.tenant AND j.status = 'QUEUED' AND NOT j.blocked LIMIT 10001) w) AS queued,
+       (SELECT count(*) FROM jobservice.job_info j WHERE j.queue = s.queue AND j.tenant = s.tenant AND j.status IN ('TO_BE_RUN', 'RUNNING')) AS running
+FROM jobservice.tenant_share s WHERE s.tenant = :tenant AND (s.max_running IS NOT NULL OR s.weight IS NOT NULL)
+UNION ALL
+(SELECT 'key', k.key, k.max_running, NULL,
+        (SELECT count(*) FROM (SELECT FROM jobservice.job_info j WHERE j.tenant = k.tenant AND j.concurrency_key = k.key AND j.status = 'QUEUED' LIMIT 10001) w),
+        (SELECT count(*) FROM jobservice.job_info j WHERE j.tenant = k.tenant AND j.concurrency_key = k.key AND j.status IN ('TO_BE_RUN', 'RUNNING'))
+ FROM jobservice.concurrency_key k
+ WHERE k.tenant = :tenant AND (k.max_running <> 1
+   OR EXISTS (SELECT FROM jobservice.job_info j WHERE j.tenant = k.tenant AND j.concurrency_key = k.key AND j.status = 'QUEUED')
+   OR EXISTS (SELECT FROM jobservice.job_info j WHERE j.tenant = k.tenant AND j.concurrency_key = k.key AND j.status IN ('TO_BE_RUN', 'RUNNING')))
+ ORDER BY k.key LIMIT 1000)
+ORDER BY kind DESC, name;
 
 -- name: is_tenant(tenant)$
 -- Whether this tenant has settings or jobs.

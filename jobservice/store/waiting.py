@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from jobservice.domain.rates import Rate
+
 _AHEAD_SHOWN = 10_000
 _HELD = {
     "user": "held: PENDING until somebody enqueues it",
@@ -17,7 +19,7 @@ def reasons(facts: Mapping[str, Any], now: datetime) -> list[str]:
         return [_held(facts, now)]
     if facts["status"] != "QUEUED":
         return []
-    found = [*_pauses(facts), *_limits(facts), *_daemons(facts)]
+    found = [*_pauses(facts), *_limits(facts), *_key(facts), *_rates(facts), *_daemons(facts)]
     if facts["expiration_date"] is not None and facts["expiration_date"] <= now:
         found.insert(0, f"expired on {facts['expiration_date'].isoformat()}: it will end FAILED")
     return [*found, *_places(facts)]
@@ -38,14 +40,31 @@ def _pauses(facts: Mapping[str, Any]) -> list[str]:
 def _limits(facts: Mapping[str, Any]) -> list[str]:
     here = f"tenant {facts['tenant']} on queue {facts['queue']}"
     named = {"queue": f"queue {facts['queue']}", "tenant": f"tenant {facts['tenant']}", "share": here}
-    found = [
+    return [
         f"the limit of {name} is reached: {facts[f'{kind}_live']} of {facts[f'{kind}_max']} run"
         for kind, name in named.items()
         if facts[f"{kind}_max"] is not None and facts[f"{kind}_live"] >= facts[f"{kind}_max"]
     ]
-    if facts["blocked"]:
-        holders = ", ".join(facts["key_holders"] or ()) or "jobs that have just ended"
-        found.append(f"the concurrency key {facts['concurrency_key']} is held by {holders}")
+
+
+def _key(facts: Mapping[str, Any]) -> list[str]:
+    key, limit, live = facts["concurrency_key"], facts["key_max"], facts["key_live"]
+    if limit == 0:
+        return [f"the concurrency key {key} lets nothing run: its limit is 0"]
+    if key is None or not (facts["blocked"] or (limit is not None and live >= limit)):
+        return []
+    holders = ", ".join(facts["key_holders"] or ()) or "jobs that have just ended"
+    places = "" if limit in (None, 1) else f" ({live} of {limit} run)"
+    return [f"the concurrency key {key} is held by {holders}{places}"]
+
+
+def _rates(facts: Mapping[str, Any]) -> list[str]:
+    found = []
+    for kind in ("queue", "tenant"):
+        if facts[f"{kind}_next"] is not None:
+            rate = Rate(facts[f"{kind}_rate"], facts[f"{kind}_period"], facts[f"{kind}_burst"])
+            done = f"{rate.at_once} of {rate}" if rate.at_once == rate.starts else f"as many as its rate allows, {rate}"
+            found.append(f"{kind} {facts[kind]} has started {done}; next at {facts[f'{kind}_next'].isoformat()}")
     return found
 
 

@@ -197,6 +197,63 @@ def test_a_queue_is_paused_limited_and_listed(run: Run) -> None:
     assert (row["queue"], row["paused"], row["max_running"], row["daemons"], row["queued"]) == ("images", True, 3, 0, 1)
 
 
+def test_rates_and_what_a_queue_publishes_are_set_shown_and_taken_away(run: Run) -> None:
+    run("queue", "limit", "images", "--rate", "100/min", "--burst", "5", "--events", "final", "--max-running", "3")
+    run("tenant", "limit", "acme", "--rate", "5/h")
+    (queue,) = json.loads(run("queue", "list", "--json").stdout)
+    (tenant,) = json.loads(run("tenant", "list", "--json").stdout)
+
+    run("queue", "limit", "images", "--rate", "off", "--events", "all")
+    run("tenant", "limit", "acme", "--rate", "off")
+    (queue_after,) = json.loads(run("queue", "list", "--json").stdout)
+    (tenant_after,) = json.loads(run("tenant", "list", "--json").stdout)
+
+    shown = ("rate", "burst", "events", "max_running")
+    assert [queue[name] for name in shown] == ["100/min", 5, "final", 3]
+    assert [queue_after[name] for name in shown] == [None, None, "all", 3]
+    assert (tenant["rate"], tenant_after["rate"]) == ("5/h", None)
+
+
+def test_limits_of_a_tenant_on_a_queue_and_of_its_keys_are_set_and_listed(run: Run) -> None:
+    submitted(run, "--tenant", "acme", "--queue", "images", "--concurrency-key", "disk")
+
+    run("tenant", "limit", "acme", "--queue", "images", "--max-running", "2", "--weight", "3")
+    run("tenant", "limit", "acme", "--key", "disk", "--max-running", "4")
+    run("tenant", "limit", "acme", "--key", "tape", "--max-running", "0")
+    rows = json.loads(run("tenant", "limits", "acme", "--json").stdout)
+    run("tenant", "limit", "acme", "--key", "disk", "--no-max-running")
+    run("tenant", "limit", "acme", "--key", "tape", "--no-max-running")
+    after = json.loads(run("tenant", "limits", "acme", "--json").stdout)
+
+    told = [
+        (row["kind"], row["name"], row["max_running"], row["weight"], row["queued"], row["running"]) for row in rows
+    ]
+    assert told == [("queue", "images", 2, 3, 1, 0), ("key", "disk", 4, None, 1, 0), ("key", "tape", 0, None, 0, 0)]
+    assert [(row["name"], row["max_running"]) for row in after] == [("images", 2), ("disk", 1)]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("queue", "limit", "images"),
+        ("queue", "limit", "images", "--rate", "often"),
+        ("queue", "limit", "images", "--burst", "3"),
+        ("queue", "limit", "images", "--events", "some"),
+        ("tenant", "limit", "acme", "--queue", "images", "--rate", "1/s"),
+        ("tenant", "limit", "acme", "--key", "disk", "--weight", "2"),
+        ("tenant", "limit", "acme", "--key", "disk"),
+        ("tenant", "limit", "acme", "--key", "disk", "--queue", "images", "--max-running", "1"),
+        ("tenant", "limit", "acme", "--max-running", "1", "--no-max-running"),
+    ],
+    ids=" ".join,
+)
+def test_a_limit_that_makes_no_sense_is_bad_usage_and_changes_nothing(run: Run, words: tuple[str, ...]) -> None:
+    result = run(*words)
+
+    assert result.exit_code == 2
+    assert json.loads(run("queue", "list", "--json").stdout) == json.loads(run("tenant", "list", "--json").stdout) == []
+
+
 def test_daemons_are_listed_as_json_even_when_there_is_none(run: Run) -> None:
     assert json.loads(run("daemons", "--json").stdout) == []
 

@@ -99,6 +99,61 @@ async def test_the_holder_of_a_concurrency_key_is_named(jobs: JobInfoService, co
     assert [reason for reason in told if str(first.job_id) in reason and "disk" in reason]
 
 
+async def claim(connection: asyncpg.Connection, daemon: object) -> None:
+    await connection.fetch("SELECT * FROM jobservice.claim('default', 4, $1, '{}', '{}', '{}')", daemon)
+
+
+async def test_a_rate_that_is_spent_is_told_with_the_date_of_the_next_start(
+    jobs: JobInfoService, connection: asyncpg.Connection
+) -> None:
+    daemon = await a_daemon(connection)
+    await jobs.operations.limit_queue("default", rate="2/h")
+    await jobs.operations.limit_tenant("acme", rate="3/d", burst=2)
+    *_, third = await jobs.create_many([JobInfo("Nap", tenant="acme")] * 3)
+    before = await reasons(jobs, third)
+
+    await claim(connection, daemon)
+
+    next_at = {
+        table: await connection.fetchval(f"SELECT rate_full_at - interval '{interval}' FROM jobservice.{table}")
+        for table, interval in {"queue": "30 minutes", "tenant": "8 hours"}.items()
+    }
+    assert [reason for reason in before if "started" in reason] == []
+    assert await reasons(jobs, third) == [
+        f"queue default has started 2 of 2 per h; next at {next_at['queue'].isoformat()}",
+        "tenant acme has started as many as its rate allows, 3 per d, 2 at once; "
+        f"next at {next_at['tenant'].isoformat()}",
+    ]
+
+
+async def test_a_key_with_places_of_its_own_says_how_many_are_taken(
+    jobs: JobInfoService, connection: asyncpg.Connection
+) -> None:
+    daemon = await a_daemon(connection)
+    await jobs.operations.limit_key("acme", "disk", max_running=2)
+    *_, third = await jobs.create_many([JobInfo("Nap", tenant="acme", concurrency_key="disk")] * 3)
+    await claim(connection, daemon)
+
+    (held,) = await reasons(jobs, third)
+    await jobs.operations.limit_key("acme", "disk", max_running=0)
+    (closed,) = await reasons(jobs, third)
+
+    assert held.endswith("(2 of 2 run)")
+    assert closed == "the concurrency key disk lets nothing run: its limit is 0"
+
+
+async def test_the_limit_of_a_tenant_on_one_queue_is_told_as_such(
+    jobs: JobInfoService, connection: asyncpg.Connection
+) -> None:
+    daemon = await a_daemon(connection)
+    await jobs.operations.limit_tenant("acme", queue="default", max_running=1)
+    _, second = await jobs.create_many([JobInfo("Nap", tenant="acme")] * 2)
+
+    await claim(connection, daemon)
+
+    assert await reasons(jobs, second) == ["the limit of tenant acme on queue default is reached: 1 of 1 run"]
+
+
 async def test_a_job_that_has_ended_has_no_reason(jobs: JobInfoService) -> None:
     job = await jobs.create_as_queued(JobInfo("Nap"))
     await jobs.stop(job.job_id)

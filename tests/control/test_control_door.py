@@ -234,6 +234,29 @@ async def test_the_operator_pauses_queues_and_sets_limits_and_null_takes_them_aw
     assert tuple(await connection.fetchrow(read)) == (False, None, None, 2.5, 1, None)
 
 
+async def test_the_operator_sets_rates_events_and_the_places_of_a_key_and_null_takes_them_away(
+    ask: Ask, connection: asyncpg.Connection
+) -> None:
+    read = (
+        "SELECT q.rate, q.rate_period, q.rate_burst, q.events, t.rate, t.rate_period, t.rate_burst, k.max_running "
+        "FROM jobservice.queue q, jobservice.tenant t, jobservice.concurrency_key k"
+    )
+
+    key = {"command": "set_limit", "tenant": "acme", "concurrency_key": "disk"}
+    await ask("_operator", {"command": "set_limit", "queue": "slow", "rate": "100/min", "burst": 5, "events": "final"})
+    await ask("_operator", {"command": "set_limit", "tenant": "acme", "rate": "5/h"})
+    await ask("_operator", key | {"max_running": 3})
+    set_first = tuple(await connection.fetchrow(read))
+    await ask("_operator", {"command": "set_limit", "queue": "slow", "max_running": 1})
+    left_alone = tuple(await connection.fetchrow(read))
+    await ask("_operator", {"command": "set_limit", "queue": "slow", "rate": None, "events": None})
+    await ask("_operator", {"command": "set_limit", "tenant": "acme", "rate": None})
+    await ask("_operator", key | {"max_running": None})
+
+    assert set_first == left_alone == (100, 60, 5, "final", 5, 3600, None, 3)
+    assert tuple(await connection.fetchrow(read)) == (None, 1, None, "all", None, 1, None, 1)
+
+
 async def test_a_drain_tells_this_daemon_and_by_notify_all_others(
     ask: Ask, connection: asyncpg.Connection, drains: Drains
 ) -> None:

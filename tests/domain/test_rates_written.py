@@ -35,7 +35,12 @@ def test_what_is_no_rate_is_refused_with_what_to_write(written: str) -> None:
         parse(written)
 
 
-@pytest.mark.parametrize("burst", [0, 101])
-def test_a_burst_is_a_part_of_the_rate(burst: int) -> None:
-    with pytest.raises(ValueError, match="from 1 to 100"):
-        parse("100/s", burst=burst)
+def test_a_burst_is_one_or_more_and_above_the_rate_it_changes_nothing() -> None:
+    assert parse("100/s", burst=101) == parse("100/s")
+    with pytest.raises(ValueError, match="1 or more"):
+        parse("100/s", burst=0)
+
+
+def test_what_is_written_is_read_again() -> None:
+    for written in ("100/s", "7/min", "5/h", "1/d", "10/30s", "10/90min"):
+        assert parse(parse(written).written) == parse(written)
