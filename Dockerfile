@@ -1,6 +1,7 @@
 # The image of the daemon: `docker build -t jobservice .`, then compose.yaml, or any orchestrator.
 #
 #   docker run … jobservice                    the daemon; JOBSERVICE_DATABASE_URL and JOBSERVICE_AMQP_URL name its servers
+#   docker run … jobservice daemon --processes 4       four of them in one container, for four cores
 #   docker run … jobservice schema apply       any other command of `jobservice`
 #
 # A package of your own job classes: put it below /srv/jobservice (COPY in an image FROM this one, or a mount), and name

@@ -12,7 +12,16 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -129,6 +138,7 @@ class DaemonSection(Section):
     max_lost_runs: Annotated[int, Field(ge=1)] = 3
     http_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     http_port: Annotated[int, Field(ge=0, le=65_535)] = 0
+    processes: Annotated[int, Field(ge=1, le=256)] = 1
 
     @model_validator(mode="after")
     def _a_lease_outlives_heartbeats(self) -> Self:
@@ -138,22 +148,12 @@ class DaemonSection(Section):
 
 
 class PoolSection(Section):
-    """The places in which jobs run."""
+    """The places in which jobs run, of one process. `Settings` puts numbers for the zeros."""
 
     capacity: Annotated[int, Field(ge=0, le=100_000)] = 0
     threads: Annotated[int, Field(ge=1, le=10_000)] = 32
     processes: Annotated[int, Field(ge=0, le=1_000)] = 0
     stop_grace: SecondsOrOff = 10.0
-
-    @field_validator("capacity")
-    @classmethod
-    def _by_cores(cls, capacity: int) -> int:
-        return capacity or SLOTS_PER_CORE * _cores()
-
-    @field_validator("processes")
-    @classmethod
-    def _one_each(cls, processes: int) -> int:
-        return processes or _cores()
 
 
 class JobsSection(Section):
@@ -238,6 +238,16 @@ class Settings(BaseSettings):
     submission: SubmissionSection = SubmissionSection()
     workspace: WorkspaceSection = WorkspaceSection()
     logs: LogsSection = LogsSection()
+
+    @field_validator("pool")
+    @classmethod
+    def _by_cores(cls, pool: PoolSection, info: ValidationInfo) -> PoolSection:
+        """The cores are shared out over the processes: what nobody chose fits the machine, however many there are."""
+        if "daemon" not in info.data:
+            return pool  # wrong itself
+        cores = math.ceil(_cores() / info.data["daemon"].processes)
+        chosen = {"capacity": pool.capacity or SLOTS_PER_CORE * cores, "processes": pool.processes or cores}
+        return pool.model_copy(update=chosen)
 
     @classmethod
     def settings_customise_sources(

@@ -5,13 +5,14 @@ import os
 import socket
 import time
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 import structlog
 
 import jobservice
 from jobservice.config import Settings
+from jobservice.deadlines import done_within, set_within
 from jobservice.domain.errors import UnavailableError
 from jobservice.parts import Parts
 from jobservice.sdk.registry import Registry
@@ -34,10 +35,26 @@ class Ending(Enum):
     LOST = "lost"
 
 
+class Superior(Protocol):
+    """The supervisor of a daemon that is one of several: it answers for them, and is told when one works."""
+
+    @property
+    def http_url(self) -> str: ...
+    def started(self) -> None: ...
+
+
 class Daemon:
     """`run()` from boot to the end; `drain()` from a signal handler."""
 
-    def __init__(self, *, settings: Settings, registry: Registry, run: bool, maintenance: bool) -> None:
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        registry: Registry,
+        run: bool,
+        maintenance: bool,
+        superior: Superior | None = None,
+    ) -> None:
         self.id: UUID = uuid4()
         self._settings = settings
         self._registry = registry
@@ -49,8 +66,9 @@ class Daemon:
         self._parts = Parts(
             settings=settings, registry=registry, daemon_id=self.id, run=run, maintenance=maintenance, ears=self
         )
+        self._superior = superior
         self._health = HealthServer(
-            settings.daemon.http_host, settings.daemon.http_port, live=self._live, ready=self._ready
+            settings.daemon.http_host, settings.daemon.http_port, live=self._live, ready=self.readiness
         )
 
     # What the outside does.
@@ -81,6 +99,8 @@ class Daemon:
 
     async def _open_health(self) -> str:
         """Before anything else: a daemon that waits for its database is alive, and is to say so."""
+        if self._superior is not None:
+            return self._superior.http_url
         port = await self._health.start()
         return f"http://{self._settings.daemon.http_host}:{port}"
 
@@ -112,7 +132,7 @@ class Daemon:
                 if not told:
                     log.warning("daemon.wait_for_database", reason=str(error))
                 told = True
-            await _wait(self._draining, RECONNECT_SECONDS)
+            await set_within(self._draining, RECONNECT_SECONDS)
         return False
 
     async def _start(self, http_url: str) -> None:
@@ -131,6 +151,8 @@ class Daemon:
             job_classes=self._registry.names,
             http_url=http_url,
         )
+        if self._superior is not None:
+            self._superior.started()
 
     async def _until_told(self) -> None:
         waits = [asyncio.create_task(event.wait()) for event in (self._draining, self._lost)]
@@ -152,10 +174,12 @@ class Daemon:
         told.cancel()
         ended.cancel()
         await self._hand_back()
-        with_events = await _within(self._parts.writer.drained(), LAST_EVENTS_SECONDS)
-        with_events = with_events and await _within(self._parts.relay.drained(), LAST_EVENTS_SECONDS)
-        await _within(self._parts.writer.tidied(), LAST_EVENTS_SECONDS)  # or others publish once more what is published
-        await _within(self._sign_off(), LAST_EVENTS_SECONDS)
+        with_events = await done_within(self._parts.writer.drained(), LAST_EVENTS_SECONDS)
+        with_events = with_events and await done_within(self._parts.relay.drained(), LAST_EVENTS_SECONDS)
+        await done_within(
+            self._parts.writer.tidied(), LAST_EVENTS_SECONDS
+        )  # or others publish once more what is published
+        await done_within(self._sign_off(), LAST_EVENTS_SECONDS)
         log.info("daemon.leave", daemon_id=str(self.id), all_published=with_events)
 
     async def _hand_back(self) -> None:
@@ -236,7 +260,8 @@ class Daemon:
             "loop_lag_seconds": round(self._parts.heartbeat.loop_lag_seconds, 3),
         }
 
-    def _ready(self) -> tuple[bool, dict[str, Any]]:
+    def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Whether it can do its work now, and the facts that tell why."""
         now = time.monotonic()
         trouble = self._parts.database_trouble
         database = self._parts.claim_session.connected and trouble is None
@@ -271,20 +296,3 @@ class Daemon:
             "workspace_full": watch.full,
             "workspace_tenants_over": list(watch.tenants_over),
         }
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return
-
-
-async def _within(awaitable: Any, seconds: float) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            await awaitable
-    except (TimeoutError, UnavailableError):
-        return False
-    return True

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import structlog
 
@@ -15,39 +16,60 @@ from jobservice.config import Settings
 from jobservice.daemon import Daemon, Ending
 from jobservice.domain.errors import ConfigurationError
 from jobservice.sdk.registry import Registry
+from jobservice.supervision.superior import Superior
 
 log = structlog.get_logger(__name__)
 
 
-async def run_daemon(settings: Settings, *, run: bool = True, maintenance: bool = True) -> None:
+async def run_daemon(
+    settings: Settings, *, run: bool = True, maintenance: bool = True, superior: Superior | None = None
+) -> None:
     """Runs until SIGTERM or SIGINT, then drains; a second signal hands the jobs back at once.
 
-    Raises ConfigurationError, DefinitionError, SchemaError at the start; servers that are away are waited for.
+    A `superior` gives such orders, too, and answers health probes in its place. Raises ConfigurationError,
+    DefinitionError, SchemaError at the start; servers that are away are waited for.
     """
     if settings.database_url is None:
         raise ConfigurationError("database_url is not set (flag --database-url, variable JOBSERVICE_DATABASE_URL)")
     if settings.amqp_url is None:
         raise ConfigurationError("amqp_url is not set (flag --amqp-url, variable JOBSERVICE_AMQP_URL)")
     registry = Registry.load(settings.jobs.packages if run else ())
-    signals = _Signals()
-    with signals.installed():
-        while True:
-            daemon = Daemon(settings=settings, registry=registry, run=run, maintenance=maintenance)
-            signals.target = daemon
-            if await daemon.run() is Ending.DRAINED:
-                return
-            log.warning("daemon.restart", lost_daemon_id=str(daemon.id))
+
+    def build() -> Daemon:
+        return Daemon(settings=settings, registry=registry, run=run, maintenance=maintenance, superior=superior)
+
+    served = _Served(build())
+    with served.from_signals():
+        if superior is not None:
+            superior.attend(served)
+        while await served.daemon.run() is Ending.LOST and not served.draining:
+            log.warning("daemon.restart", lost_daemon_id=str(served.daemon.id))
+            served.daemon = build()
 
 
-class _Signals:
-    """The first SIGTERM or SIGINT drains, the next ends the drain."""
+class _Served:
+    """The daemon of this process under its identity of the moment, and what it was told.
 
-    def __init__(self) -> None:
-        self.target: Daemon | None = None
+    The first SIGTERM or SIGINT drains, the next ends the drain.
+    """
+
+    def __init__(self, daemon: Daemon) -> None:
+        self.daemon = daemon
+        self.draining = False
+        """Also while a lost identity is given up: then no new one is taken."""
         self._count = 0
 
+    def drain(self, *, at_once: bool = False) -> None:
+        """Leave; `at_once` hands back what runs."""
+        self.draining = True
+        self.daemon.drain(at_once=at_once)
+
+    def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """What `/readyz` tells."""
+        return self.daemon.readiness()
+
     @contextlib.contextmanager
-    def installed(self) -> Iterator[None]:
+    def from_signals(self) -> Iterator[None]:
         """While the daemon lives."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -61,5 +83,4 @@ class _Signals:
     def _received(self, number: int) -> None:
         self._count += 1
         log.info("daemon.signal", signal=signal.Signals(number).name, count=self._count)
-        if self.target is not None:
-            self.target.drain(at_once=self._count > 1)
+        self.drain(at_once=self._count > 1)

@@ -17,6 +17,7 @@ from uuid import UUID
 
 import aiormq
 import asyncpg
+import psutil
 
 from jobservice.config import Settings
 from jobservice.daemon import Daemon, Ending
@@ -39,6 +40,14 @@ async def until(claim: Claim, what: str | Callable[[], str], seconds: float = SE
         await asyncio.sleep(pause)
         pause = min(0.1, pause * 1.1)  # long waits are for what has work to do
     return value
+
+
+def lives(pid: int) -> bool:
+    """Whether there is such a process; one that nobody has waited for yet is none."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 # ------------------------------------------------------------------------------------------------------ the database

@@ -81,7 +81,8 @@ class DaemonProcesses:
     def _start(self) -> subprocess.Popen[bytes]:
         # A session of its own: the terminal's Ctrl-C is for the parent, which then drains its daemons.
         return subprocess.Popen(
-            [sys.executable, "-m", "jobservice", "daemon", *self._arguments],
+            # One process each, whatever the settings say: it is known by its id, which is that of the daemon's row.
+            [sys.executable, "-m", "jobservice", "daemon", "--processes", "1", *self._arguments],
             env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr.fileno(),

@@ -1,4 +1,5 @@
-"""The wire between a daemon and its job processes: JSON objects with a length before each, over a socket pair.
+"""The wire between a process and those that it started (a daemon and its job processes, a supervisor and its daemons):
+JSON objects with a length before each, over a socket pair.
 
 JSON and not pickle: a process in which a user's code ran is not to be trusted with more than values.
 """

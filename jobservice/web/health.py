@@ -5,7 +5,8 @@ asks a server itself: a probe must answer at once, also while the database is aw
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
@@ -14,15 +15,23 @@ from aiohttp import web
 from jobservice.domain.errors import ConfigurationError
 
 Facts = Mapping[str, Any]
+Verdict = tuple[bool, Facts]
 
 
 class HealthServer:
     """A small HTTP server in the daemon's own event loop: an answer that does not come tells of a blocked loop."""
 
     def __init__(
-        self, host: str, port: int, live: Callable[[], Facts], ready: Callable[[], tuple[bool, Facts]]
+        self,
+        host: str,
+        port: int,
+        live: Callable[[], Facts],
+        ready: Callable[[], Verdict] | Callable[[], Awaitable[Verdict]],
     ) -> None:
-        """`port` 0 takes any free one; `ready` gives the verdict (200 or 503) and the facts that explain it."""
+        """`port` 0 takes any free one; `ready` gives the verdict (200 or 503) and the facts that explain it.
+
+        One that must ask others for them is a coroutine function.
+        """
         self._host = host
         self._port = port
         self._live = live
@@ -59,7 +68,8 @@ class HealthServer:
 
     async def _readyz(self, request: web.Request) -> web.Response:
         del request
-        return _answer(*self._ready())
+        verdict = self._ready()
+        return _answer(*(await verdict if inspect.isawaitable(verdict) else verdict))
 
 
 def _answer(well: bool, facts: Facts) -> web.Response:

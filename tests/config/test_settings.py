@@ -1,5 +1,6 @@
 """Settings: the file equals the model, sources have an order, and every mistake gets one clear line."""
 
+import json
 import tomllib
 from pathlib import Path
 
@@ -213,3 +214,23 @@ def test_settings_cannot_be_changed() -> None:
 
     with pytest.raises(ValueError, match="frozen"):
         settings.daemon.lease = 1  # type: ignore[misc]
+
+
+def test_what_nobody_chose_is_the_machines_shared_out_over_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobservice.config._cores", lambda: 8)
+
+    alone, four, many = (Settings(daemon={"processes": count}).pool for count in (1, 4, 16))
+
+    assert [(pool.capacity, pool.processes) for pool in (alone, four, many)] == [(80, 8), (20, 2), (10, 1)]
+
+
+def test_what_was_chosen_for_a_process_holds_for_each_of_several() -> None:
+    pool = Settings(daemon={"processes": 4}, pool={"capacity": 7, "processes": 3}).pool
+
+    assert (pool.capacity, pool.processes) == (7, 3)
+
+
+def test_settings_told_to_another_process_are_the_same_there() -> None:
+    settings = Settings.load(SHIPPED, {"database": {"schema": "elsewhere"}, "database_url": "postgresql://u:p@h/d"})
+
+    assert Settings(**json.loads(json.dumps(settings.model_dump(mode="json", by_alias=True)))) == settings

@@ -217,6 +217,10 @@ def test_a_daemon_is_given_the_time_that_it_takes_to_drain(composition: dict[str
     assert int(minutes) * 60 + int(seconds) >= longest + 10
 
 
+def test_a_daemon_is_one_process_unless_more_are_asked_for(composition: dict[str, Any]) -> None:
+    assert composition["services"]["daemon"]["environment"]["JOBSERVICE_DAEMON__PROCESSES"] == "1"
+
+
 def test_no_port_is_published_but_on_this_machine(composition: dict[str, Any]) -> None:
     ports = [port for service in composition["services"].values() for port in service.get("ports", [])]
 
