@@ -49,7 +49,7 @@ class Place:
         """
         while True:
             status = await self._one_life()
-            if self._draining.is_set() or self.is_left or (status > 0 and not self._begun.is_set()):
+            if self._draining.is_set() or self.is_left or self._is_refusal(status):
                 return status
             self._restarts += 1
             if await set_within(self._draining, self._restart_at - time.monotonic()):
@@ -63,8 +63,8 @@ class Place:
 
     async def describe(self) -> dict[str, Any]:
         """Its worker for a reader of `/readyz`: all that it says itself, or why it says nothing."""
-        told: dict[str, Any] = {"ok": False, "state": "left" if self.is_left else "restarting", "pid": None}
-        told["restarts"] = self._restarts
+        absent = "left" if self.is_left else "restarting" if self._restarts else "not_started"
+        told: dict[str, Any] = {"ok": False, "state": absent, "pid": None, "restarts": self._restarts}
         worker = self.worker
         if worker is not None:
             answer = await worker.ask(ANSWER_SECONDS)
@@ -92,10 +92,15 @@ class Place:
         self.has_started = True
         self._begun.set()
 
+    def _is_refusal(self, status: int) -> bool:
+        return status > 0 and not self._begun.is_set()
+
     def _tell_end(self, worker: Worker, status: int) -> None:
         facts: dict[str, Any] = {"pid": worker.pid, "lived_seconds": round(worker.lived_seconds, 1), **_ending(status)}
         if self._draining.is_set() or self.is_left:
             (log.info if status == 0 else log.error)("worker.leave", **facts)
+        elif self._is_refusal(status):
+            log.error("worker.refuse", **facts)
         else:
             log.error("worker.die", **facts, restart_in_seconds=self._after(worker.lived_seconds))
 

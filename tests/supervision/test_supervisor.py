@@ -115,6 +115,7 @@ def test_what_the_first_refuses_ends_all_with_its_status_and_is_said_once(
 
     assert supervisor.ended() == 6
     assert len(supervisor.marks("refused")) == 1
+    assert [line["exit_status"] for line in supervisor.lines("worker.refuse")] == [6]
 
 
 def test_a_worker_that_dies_again_and_again_waits_longer_each_time_and_holds_up_no_end(
