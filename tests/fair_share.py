@@ -1,27 +1,33 @@
-"""The rule of the claim in a few lines of Python, to hold the SQL against: who is given which of the free slots."""
+"""Situations for the claim: tenants on one queue as the tables describe them, and what the rule makes of them."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+
+from jobservice.domain.fair_share import Party, QueuedJob, lift, share_out
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """A queued job. `number` is its place in the order of submission."""
+    """A queued job. `number` is its place in the order of submission; `held`: somebody has locked its row."""
 
     number: int
-    priority: int
+    priority: int = 0
     job_class: str = "Nap"
     key: str | None = None
+    held: bool = False
 
 
 @dataclass(frozen=True)
-class Party:
-    """A tenant on one queue: slots in use, time charged, weight, limits, and what it waits for."""
+class Tenant:
+    """A tenant on the queue. `age` is how long ago each of its live jobs was claimed, in seconds."""
 
     name: str
     weight: float = 1
     live: int = 0
+    age: float = 0
     charged: float = 0
+    active: bool = True
     paused: bool = False
     here_max: int | None = None
     over_all_max: int | None = None
@@ -32,30 +38,31 @@ class Party:
         limits = [limit for limit in (self.here_max, self.over_all_max) if limit is not None]
         return 0 if self.paused else max(0, min([10**6, *(limit - self.live for limit in limits)]))
 
-    def offers(self, skipped: Sequence[str]) -> list[int]:
-        """The numbers of the jobs that may run, in its own order; of each key only the first."""
-        keys: set[str] = set()
+    def offers(self, skipped: Sequence[str]) -> list[QueuedJob]:
+        """The jobs that may run: of a class that is not skipped, not held, and the first of their keys."""
+        used: defaultdict[str | None, int] = defaultdict(int)
         offered = []
         for job in sorted(self.waiting, key=lambda job: (-job.priority, job.number)):
-            if job.job_class in skipped or job.key in keys:
+            if job.job_class in skipped or job.held or (job.key is not None and used[job.key] >= 1):
                 continue
-            offered.append(job.number)
-            if job.key is not None:
-                keys.add(job.key)
-        return offered[: self.room]
+            used[job.key] += 1
+            offered.append(QueuedJob(job.number, job.priority))
+        return offered
+
+    def party(self, skipped: Sequence[str]) -> Party:
+        return Party(
+            tenant=self.name, weight=self.weight, live=self.live, charged=self.charged, running=self.live * self.age,
+            room=self.room, active=self.active, backlog=self.offers(skipped),
+        )  # fmt: skip
 
 
-def chosen(parties: Iterable[Party], *, slots: int, queue_max: int | None, skipped: Sequence[str]) -> set[int]:
-    """The numbers of the jobs that a claim takes: slot by slot, to who then has the fewest over its weight."""
-    parties = list(parties)
-    free = slots if queue_max is None else min(slots, queue_max - sum(party.live for party in parties))
-    offers = {party.name: party.offers(skipped) for party in parties}
-    used = {party.name: party.live for party in parties}
-    taken: set[int] = set()
-    while free > 0 and any(offers.values()):
-        asking = [party for party in parties if offers[party.name]]
-        best = min(asking, key=lambda p: (used[p.name] / p.weight, p.charged / p.weight, p.name))
-        taken.add(offers[best.name].pop(0))
-        used[best.name] += 1
-        free -= 1
-    return taken
+def lifted(tenants: Iterable[Tenant], skipped: Sequence[str]) -> list[Party]:
+    """The parties of a claim, lifted: tenants with something queued or live."""
+    return lift([tenant.party(skipped) for tenant in tenants if tenant.waiting or tenant.live])
+
+
+def chosen(tenants: Iterable[Tenant], *, slots: int, queue_max: int | None, skipped: Sequence[str]) -> list[int]:
+    """The numbers of the jobs that a claim takes, in the order of the rule."""
+    tenants = list(tenants)
+    free = slots if queue_max is None else min(slots, queue_max - sum(tenant.live for tenant in tenants))
+    return [job.number for _, job in share_out(lifted(tenants, skipped), free=max(0, free))]

@@ -1,7 +1,8 @@
-"""Fair shares between tenants: the claim takes just what the rule in Python takes, and slots follow weights."""
+"""Fair shares between tenants: the claim takes just what the rule in domain/ says, and slots follow weights."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -9,7 +10,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 from factory import empty_tables, make_daemon
-from fair_share import Party, Waiting, chosen
+from fair_share import Tenant, Waiting, chosen, lifted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,70 +18,73 @@ from jobservice.lifecycle.claim import Claimer
 from jobservice.lifecycle.commands import Commands
 
 CHARGE = 1e7
-"""Between any two tenants' charges over weight lies more than all live runs can have taken meanwhile."""
+"""A tenth of it lies between any two tenants' spent time that are not equal: the clock moves while a test lays out."""
 
 limits = st.none() | st.integers(0, 4)
 jobs = st.builds(
-    lambda priority, job_class, key: (priority, job_class, key),
+    lambda priority, job_class, key, held: Waiting(0, priority, job_class, key, held),
     st.integers(-2, 2),
     st.sampled_from(["Nap", "Nap", "Nap", "Unknown"]),
     st.sampled_from([None, None, None, "k"]),
+    st.integers(0, 9).map(lambda n: n == 0),
 )
 
 
 @st.composite
-def crowds(draw: st.DrawFn) -> list[Party]:
-    names = draw(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=6, unique=True))
-    ranks = draw(st.permutations(range(len(names))))
-    number = 0
-    parties = []
-    for name, rank in zip(names, ranks, strict=True):
-        weight = draw(st.sampled_from([0.5, 1, 2, 3, 4]))
-        waiting = []
-        for priority, job_class, key in draw(st.lists(jobs, max_size=9)):
-            number += 1
-            waiting.append(Waiting(number, priority, job_class, key))
-        parties.append(
-            Party(
+def crowds(draw: st.DrawFn) -> list[Tenant]:
+    """Tenants; those without live jobs may have spent the same, to the last bit: weights are powers of two."""
+    numbers = iter(range(1, 1000))
+    tenants = []
+    for nth, name in enumerate(draw(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=6, unique=True))):
+        weight = draw(st.sampled_from([0.25, 0.5, 1, 2, 4]))
+        live = draw(st.integers(0, 4))
+        age = draw(st.sampled_from([0, 10_000.0]))
+        spent = draw(st.integers(0, 3)) + (0.1 + nth / 8 if live else 0)
+        tenants.append(
+            Tenant(
                 name=name,
                 weight=weight,
-                live=draw(st.integers(0, 4)),
-                charged=rank * CHARGE * weight,
+                live=live,
+                age=age,
+                charged=spent * CHARGE * weight - live * age,
+                active=live > 0 or draw(st.integers(0, 3)) > 0,
                 paused=draw(st.integers(0, 9)) == 0,
                 here_max=draw(limits),
                 over_all_max=draw(limits),
-                waiting=tuple(waiting),
+                waiting=tuple(replace(job, number=next(numbers)) for job in draw(st.lists(jobs, max_size=9))),
             )
         )
-    return parties
+    return tenants
 
 
 class Scene:
     """A queue with these tenants, laid out in the database."""
 
-    def __init__(self, connection: asyncpg.Connection) -> None:
+    def __init__(self, connection: asyncpg.Connection, other: asyncpg.Connection) -> None:
         self.connection = connection
+        self.other = other
         self.daemon = UUID(int=0)
 
-    async def lay_out(self, parties: list[Party], queue_max: int | None) -> None:
+    async def lay_out(self, tenants: list[Tenant], queue_max: int | None) -> None:
         await empty_tables(self.connection)
         self.daemon = await make_daemon(self.connection)
         await Commands().set_queue(self.connection, "default", max_running=-1 if queue_max is None else queue_max)
         await self.connection.executemany(
             "INSERT INTO jobservice.tenant (tenant, max_running, paused, weight) VALUES ($1, $2, $3, $4)",
-            [(p.name, p.over_all_max, p.paused, p.weight) for p in parties],
+            [(t.name, t.over_all_max, t.paused, t.weight) for t in tenants],
         )
         await self.connection.executemany(
             """INSERT INTO jobservice.tenant_share (queue, tenant, max_running, charged, active)
-               VALUES ('default', $1, $2, $3, true)""",
-            [(p.name, p.here_max, p.charged) for p in parties],
+               VALUES ('default', $1, $2, $3, $4)""",
+            [(t.name, t.here_max, t.charged, t.active) for t in tenants],
         )
         await self.connection.executemany(
             """INSERT INTO jobservice.job_info (id, tenant, queue, job_class, status, daemon_id, run, claim_date)
-               VALUES (gen_random_uuid(), $1, 'default', 'Nap', 'TO_BE_RUN', $2, 1, clock_timestamp())""",
-            [(p.name, self.daemon) for p in parties for _ in range(p.live)],
+               VALUES (gen_random_uuid(), $1, 'default', 'Nap', 'TO_BE_RUN', $2, 1,
+                       clock_timestamp() - make_interval(secs => $3))""",
+            [(t.name, self.daemon, t.age) for t in tenants for _ in range(t.live)],
         )
-        waiting = sorted((job.number, job, p.name) for p in parties for job in p.waiting)
+        waiting = sorted((job.number, job, t.name) for t in tenants for job in t.waiting)
         await self.connection.executemany(
             """INSERT INTO jobservice.job_info
                       (id, tenant, queue, job_class, priority, concurrency_key, status, queued_date)
@@ -92,44 +96,89 @@ class Scene:
                SELECT DISTINCT tenant, concurrency_key FROM jobservice.job_info WHERE concurrency_key IS NOT NULL"""
         )
 
+    @asynccontextmanager
+    async def held(self, tenants: list[Tenant]) -> AsyncIterator[None]:
+        """Another session has locked the rows of the jobs that are held."""
+        ids = [UUID(int=job.number) for tenant in tenants for job in tenant.waiting if job.held]
+        async with self.other.transaction():
+            await self.other.fetch("SELECT FROM jobservice.job_info WHERE id = ANY ($1) FOR UPDATE", ids)
+            yield
+
     async def claim(self, slots: int, skipped: list[str]) -> set[int]:
         claimer = Claimer(daemon_id=self.daemon, schema="jobservice", submissions_published=False)
         claim = await claimer.claim(self.connection, queue="default", slots=slots, skipped_classes=skipped, charges={})
         return {job.card.job_id.int for job in claim.jobs}
+
+    async def claim_beside_holders(self, tenants: list[Tenant], slots: int, skipped: list[str]) -> set[int]:
+        async with self.held(tenants):
+            return await self.claim(slots, skipped)
+
+    async def shares(self) -> dict[str, tuple[float, bool]]:
+        rows = await self.connection.fetch("SELECT tenant, charged, active FROM jobservice.tenant_share")
+        return {row["tenant"]: (row["charged"], row["active"]) for row in rows}
 
 
 @pytest.fixture(scope="module")
 def scene(module_database_url: str) -> Iterator[tuple[asyncio.Runner, Scene]]:
     """Hypothesis calls the test many times in one loop of its own."""
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        connection = runner.run(asyncpg.connect(module_database_url))
-        yield runner, Scene(connection)
-        runner.run(connection.close())
+        connections = [runner.run(asyncpg.connect(module_database_url)) for _ in range(2)]
+        yield runner, Scene(*connections)
+        for connection in connections:
+            runner.run(connection.close())
 
 
-@given(parties=crowds(), slots=st.integers(1, 12), queue_max=st.none() | st.integers(0, 12), skipping=st.booleans())
-@settings(max_examples=120, deadline=None, derandomize=True)
+@given(tenants=crowds(), slots=st.integers(1, 12), queue_max=st.none() | st.integers(0, 12), skipping=st.booleans())
+@settings(max_examples=150, deadline=None, derandomize=True)
 def test_a_claim_takes_what_the_rule_says(
-    scene: Any, parties: list[Party], slots: int, queue_max: int | None, skipping: bool
+    scene: Any, tenants: list[Tenant], slots: int, queue_max: int | None, skipping: bool
 ) -> None:
     runner, laid_out = scene
     skipped = ["Unknown"] if skipping else []
-    runner.run(laid_out.lay_out(parties, queue_max))
+    runner.run(laid_out.lay_out(tenants, queue_max))
 
-    claimed = runner.run(laid_out.claim(slots, skipped))
+    claimed = runner.run(laid_out.claim_beside_holders(tenants, slots, skipped))
 
-    assert claimed == chosen(parties, slots=slots, queue_max=queue_max, skipped=skipped)
+    assert claimed == set(chosen(tenants, slots=slots, queue_max=queue_max, skipped=skipped))
 
 
-def drain(scene: Any, parties: list[Party], *, slots: int) -> list[str]:
+@given(tenants=crowds(), slots=st.integers(2, 8))
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_slot_by_slot_is_the_order_of_the_rule(scene: Any, tenants: list[Tenant], slots: int) -> None:
+    runner, laid_out = scene
+    tenants = [replace(t, waiting=tuple(replace(job, key=None, held=False) for job in t.waiting)) for t in tenants]
+    runner.run(laid_out.lay_out(tenants, None))
+
+    claims = [runner.run(laid_out.claim(1, [])) for _ in range(slots)]
+
+    expected = chosen(tenants, slots=slots, queue_max=None, skipped=[])
+    assert claims == [{number} for number in expected] + [set()] * (slots - len(expected))
+
+
+@given(tenants=crowds())
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_who_comes_new_is_lifted_as_the_rule_says(scene: Any, tenants: list[Tenant]) -> None:
+    runner, laid_out = scene
+    runner.run(laid_out.lay_out(tenants, None))
+
+    runner.run(laid_out.claim(1, []))
+
+    shares = runner.run(laid_out.shares())
+    present = {party.tenant: party for party in lifted(tenants, [])}
+    assert {name for name, (_, active) in shares.items() if active} == set(present)
+    for name, party in present.items():
+        assert shares[name][0] == pytest.approx(party.charged, abs=CHARGE / 100)
+
+
+def drain(scene: Any, tenants: list[Tenant], *, slots: int) -> list[str]:
     """The tenants in the order in which one slot after the other goes to them; each job ends before the next claim."""
     runner, laid_out = scene
-    runner.run(laid_out.lay_out(parties, None))
-    tenants = {job.number: party.name for party in parties for job in party.waiting}
+    runner.run(laid_out.lay_out(tenants, None))
+    names = {job.number: tenant.name for tenant in tenants for job in tenant.waiting}
     order = []
     for _ in range(slots):
         (number,) = runner.run(laid_out.claim(1, []))
-        order.append(tenants[number])
+        order.append(names[number])
         runner.run(
             laid_out.connection.execute(
                 "UPDATE jobservice.job_info SET status = 'ABORTED', stop_date = now() WHERE daemon_id IS NOT NULL"
@@ -137,23 +186,23 @@ def drain(scene: Any, parties: list[Party], *, slots: int) -> list[str]:
         )
         runner.run(
             laid_out.connection.execute(
-                "UPDATE jobservice.tenant_share SET charged = charged + $2 WHERE tenant = $1", tenants[number], CHARGE
+                "UPDATE jobservice.tenant_share SET charged = charged + $2 WHERE tenant = $1", names[number], CHARGE
             )
         )
     return order
 
 
-def backlog(*names: str, each: int) -> list[Party]:
+def backlog(*names: str, each: int) -> list[Tenant]:
     return [
-        Party(name=name, waiting=tuple(Waiting(nth * each + n + 1, 0) for n in range(each)))
+        Tenant(name=name, waiting=tuple(Waiting(nth * each + n + 1, 0) for n in range(each)))
         for nth, name in enumerate(names)
     ]
 
 
 def test_a_slot_goes_in_turn_to_tenants_of_equal_weight_however_much_one_has_submitted_first(scene: Any) -> None:
-    parties = backlog("acme", "bolt", "core", each=4)
+    tenants = backlog("acme", "bolt", "core", each=4)
 
-    order = drain(scene, parties, slots=12)
+    order = drain(scene, tenants, slots=12)
 
     assert [set(order[n : n + 3]) for n in range(0, 12, 3)] == 4 * [{"acme", "bolt", "core"}]
 
