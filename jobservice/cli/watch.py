@@ -47,6 +47,7 @@ async def watch(
     async with jobs_of(call) as jobs:
         events = jobs.events(tenant=tenant, queue=queue, job_class=job_class, statuses=set(status or ()) or None)
         async with events:
+            await _tell_what_is_unpublished(call, jobs, queue)
             tell("watching; Ctrl-C ends")
             if until_final and wanted:
                 # What ended before the subscription began sends no event any more.
@@ -65,6 +66,15 @@ async def watch(
                     waited_for.discard(event.job_id)
                 if seen == count or (until_final and event.final and not waited_for):
                     return
+
+
+async def _tell_what_is_unpublished(call: Call, jobs: JobInfoService, queue: str | None) -> None:
+    """Somebody may wait for what never comes; without a database nobody knows."""
+    if call.settings.database_url is None:
+        return
+    for name, mode in (await jobs.operations.event_modes()).items():
+        if mode != "all" and queue in (None, name):
+            tell(f"queue {name} publishes {'no events' if mode == 'none' else 'ends only'}")
 
 
 async def _ended(call: Call, jobs: JobInfoService, wanted: set[UUID]) -> set[UUID]:

@@ -20,6 +20,7 @@ from jobservice.domain.errors import (
     UnavailableError,
     UnknownJob,
 )
+from jobservice.domain.names import DEFAULT_QUEUE
 from jobservice.domain.states import JobStatus
 from jobservice.lifecycle.commands import CommandResult
 from jobservice.sdk.job_info import JobInfo
@@ -40,6 +41,7 @@ class AmqpJobs:
         self._endings: dict[str, Endings] = {}
         self._tenant = tenant
         self._submitted: OrderedDict[UUID, JobInfo] = OrderedDict()
+        self._unpublished: frozenset[str] = frozenset()
 
     async def close(self) -> None:
         """Stop listening."""
@@ -59,6 +61,7 @@ class AmqpJobs:
         (tenant,) = tenants
         await self._listen(tenant)
         reply = _accepted(await self._requests.ask(self._names.submit, tenant, text.encode()))
+        self._unpublished = frozenset(reply.get("unpublished_queues", ()))
         created = [
             replace(job, job_id=UUID(job_id), sequence=1) for job, job_id in zip(jobs, reply["job_ids"], strict=True)
         ]
@@ -113,6 +116,12 @@ class AmqpJobs:
             raise InvalidSubmission(
                 f"job {job_id} was not submitted by this client, so its end cannot be awaited by messages alone: "
                 "waiting for it needs a database_url"
+            )
+        queue = submitted.queue or DEFAULT_QUEUE
+        if queue in self._unpublished:
+            raise InvalidSubmission(
+                f"queue {queue} publishes no events, so the end of job {job_id} cannot be awaited by messages: waiting "
+                "for it needs a database_url"
             )
         try:
             async with asyncio.timeout(timeout):

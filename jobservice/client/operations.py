@@ -41,6 +41,11 @@ class Operations:
         async with self._database.use() as connection:
             return await self._overview.tenant_limits(connection, tenant)
 
+    async def event_modes(self) -> dict[str, EventMode]:
+        """What each queue publishes that does not publish all."""
+        async with self._database.use() as connection:
+            return await self._overview.event_modes(connection)
+
     async def is_tenant(self, tenant: str) -> bool:
         """Whether anything is known of this tenant."""
         async with self._database.use() as connection:

@@ -22,6 +22,8 @@ class Stored(TypedDict):
 
     job_ids: list[UUID]
     """In the order of the batch. One that an idempotency key named already is that of the older job."""
+    unpublished_queues: NotRequired[list[str]]
+    """Queues that publish no events now, where there are any: who waits for a job of one of them must look."""
 
 
 @told

@@ -103,6 +103,11 @@ WHERE (:tenant::text IS NULL OR j.tenant = :tenant) AND (:job_class::text IS NUL
 -- name: submit(jobs)
 SELECT s.job_id, s.created FROM jobservice.submit(:jobs::text::jsonb) s;
 
+-- name: submit_told(jobs)
+-- With the queues of which no event will come.
+SELECT s.job_id, s.created, (SELECT array_agg(q.queue ORDER BY q.queue) FROM jobservice.queue q WHERE q.events = 'none') AS unpublished
+FROM jobservice.submit(:jobs::text::jsonb) s;
+
 -- name: set_tenant(tenant, paused, max_running, weight, rate, period, burst)!
 -- NULL leaves as it is; a max_running or a rate of -1 takes the limit away. A rate comes with its period and burst.
 INSERT INTO jobservice.tenant AS t (tenant, paused, max_running, weight, rate, rate_period, rate_burst)

@@ -1,5 +1,6 @@
 """Submits jobs: the one call of the SQL function `submit`, for every door that is not SQL itself."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
@@ -8,6 +9,14 @@ import asyncpg
 from jobservice.store.sql import DEFAULT_SCHEMA, load
 
 _FILE = Path(__file__).with_name("commands.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """Of each job, in order, its id and whether it is new; and the queues of which no event is published."""
+
+    jobs: list[tuple[UUID, bool]]
+    unpublished: tuple[str, ...]
 
 
 class Submitter:
@@ -23,3 +32,9 @@ class Submitter:
         (`store.failures`): InvalidSubmission with code, field and index.
         """
         return [(row["job_id"], row["created"]) async for row in self._sql.submit(connection, jobs=jobs)]
+
+    async def submit_told(self, connection: asyncpg.Connection, jobs: str) -> Submitted:
+        """The same, for a submitter who may know no more of the jobs than what events tell."""
+        rows = [row async for row in self._sql.submit_told(connection, jobs=jobs)]
+        unpublished = rows[0]["unpublished"] if rows else None
+        return Submitted([(row["job_id"], row["created"]) for row in rows], tuple(unpublished or ()))

@@ -123,6 +123,10 @@ class Overview:
         """Queues with settings, a daemon, or jobs that wait or run, by name."""
         return [QueueRow(**_rated(row)) async for row in self._sql.queues(connection)]
 
+    async def event_modes(self, connection: asyncpg.Connection) -> dict[str, EventMode]:
+        """What each queue publishes that does not publish all."""
+        return {row["queue"]: row["events"] async for row in self._sql.event_modes(connection)}
+
     async def tenant_limits(self, connection: asyncpg.Connection, tenant: str) -> list[TenantLimitRow]:
         """A tenant's limits and weights on queues, then its keys that are in use or have a limit: at most 1,000."""
         return [TenantLimitRow(**row) async for row in self._sql.tenant_limits(connection, tenant=tenant)]

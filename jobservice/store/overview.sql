@@ -50,6 +50,9 @@ FROM (SELECT queue FROM jobservice.queue UNION SELECT queue FROM waiting UNION S
 LEFT JOIN jobservice.queue q ON q.queue = n.queue LEFT JOIN waiting w ON w.queue = n.queue LEFT JOIN served s ON s.queue = n.queue
 ORDER BY n.queue;
 
+-- name: event_modes()
+SELECT q.queue, q.events FROM jobservice.queue q WHERE q.events <> 'all' ORDER BY q.queue;
+
 -- name: tenant_limits(tenant)
 -- Counts of what waits stop at 10,001.
 SELECT 'queue' AS kind, s.queue AS name, s.max_running, s.weight::double precision,

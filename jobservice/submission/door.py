@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import accumulate
 from typing import Final
-from uuid import UUID
 
 import asyncpg
 import structlog
@@ -18,7 +17,7 @@ import structlog
 from jobservice.broker.bodies import answer, refuse
 from jobservice.broker.incoming import Incoming
 from jobservice.domain.errors import DatabaseUnavailable, InvalidSubmission, UnavailableError
-from jobservice.lifecycle.submission import Submitter
+from jobservice.lifecycle.submission import Submitted, Submitter
 from jobservice.store.session import Session
 from jobservice.store.transactions import CommitInDoubt, Transactions
 from jobservice.submission.reading import Submission, placed, read
@@ -89,8 +88,8 @@ class SubmissionDoor:
         _accept(portion, stored)
         return []
 
-    async def _submit(self, connection: asyncpg.Connection, *, jobs: str) -> list[tuple[UUID, bool]]:
-        return await self._submitter.submit(connection, jobs)
+    async def _submit(self, connection: asyncpg.Connection, *, jobs: str) -> Submitted:
+        return await self._submitter.submit_told(connection, jobs)
 
     async def _settle_doubt(self) -> None:
         if self._doubt is None:
@@ -135,12 +134,13 @@ def _without_culprit(portion: Portion, error: InvalidSubmission) -> list[Portion
     return [rest] if rest else []
 
 
-def _accept(portion: Portion, stored: Sequence[tuple[UUID, bool]]) -> None:
+def _accept(portion: Portion, stored: Submitted) -> None:
     """Answer and acknowledge what is committed."""
     start = 0
+    unpublished = {"unpublished_queues": list(stored.unpublished)} if stored.unpublished else {}
     for submission in portion:
         end = start + len(submission.jobs)
-        answer(submission.message, {"job_ids": [str(job_id) for job_id, _ in stored[start:end]]})
+        answer(submission.message, {"job_ids": [str(job_id) for job_id, _ in stored.jobs[start:end]], **unpublished})
         start = end
-    created = sum(created for _, created in stored)
-    log.info("job.submit", messages=len(portion), jobs=len(stored), created=created)
+    created = sum(created for _, created in stored.jobs)
+    log.info("job.submit", messages=len(portion), jobs=len(stored.jobs), created=created)

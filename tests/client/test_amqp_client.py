@@ -218,3 +218,18 @@ async def test_without_any_daemon_the_answer_does_not_come_and_the_message_stays
 
     with pytest.raises(UnavailableError, match="kept"):
         await amqp_jobs.create_as_queued(JobInfo("Nap"))
+
+
+async def test_the_end_of_a_job_whose_queue_publishes_nothing_is_not_waited_for(
+    amqp_jobs: JobInfoService, answering: Answering
+) -> None:
+    await answering(lambda key, body: created(key, body) | {"unpublished_queues": ["default", "images"]})
+    for queue in (None, "images"):
+        silent = await amqp_jobs.create_as_queued(JobInfo("Nap", tenant="acme", queue=queue))
+        with pytest.raises(InvalidSubmission, match="publishes no events"):
+            await amqp_jobs.wait(silent.job_id)
+
+    told = await amqp_jobs.create_as_queued(JobInfo("Nap", tenant="acme", queue="other"))
+
+    with pytest.raises(TimeoutError):
+        await amqp_jobs.wait(told.job_id, timeout=0.01)

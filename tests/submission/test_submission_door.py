@@ -343,3 +343,14 @@ async def test_many_messages_are_stored_by_few_calls_in_their_order(
     assert [int(job["description"]) for job in await stored(connection)] == list(range(300))
     calls = await connection.fetchval("SELECT count(DISTINCT xmin::text) FROM jobservice.job_info")
     assert calls < 60
+
+
+async def test_the_answer_names_the_queues_of_which_no_event_will_come(
+    open_door: OpenDoor, foreign: Foreign, connection: asyncpg.Connection
+) -> None:
+    await connection.execute("INSERT INTO jobservice.queue (queue, events) VALUES ('a', 'none'), ('b', 'final')")
+
+    asked = foreign.send(foreign.names.submit, "acme", {"job_class": "Nap", "queue": "a"})
+    await open_door()
+
+    assert (await foreign.answer(asked))["unpublished_queues"] == ["a"]
