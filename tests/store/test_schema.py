@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from jobservice.domain.errors import SchemaError
+from jobservice.domain.rates import Rate
 from jobservice.lifecycle.claim import Claimer
 from jobservice.lifecycle.commands import Commands
 from jobservice.lifecycle.submission import Submitter
@@ -151,6 +152,39 @@ async def test_a_damaged_schema_is_told_by_what_it_lacks_and_mended_by_applying_
 
     assert not damaged.current
     assert (await check(connection)).current
+
+
+EARLIER = """
+ALTER TABLE jobservice.queue DROP COLUMN events, DROP COLUMN rate, DROP COLUMN rate_period, DROP COLUMN rate_full_at;
+ALTER TABLE jobservice.tenant DROP COLUMN rate, DROP COLUMN rate_period, DROP COLUMN rate_full_at;
+DROP INDEX jobservice.job_info_key_live, jobservice.job_info_key_wait;
+DROP FUNCTION jobservice.claim;
+CREATE FUNCTION jobservice.claim(q text, slots integer, me uuid, skipped text[], tenants text[], seconds float8[])
+  RETURNS TABLE (id uuid) LANGUAGE sql AS 'SELECT NULL::uuid';
+"""
+
+
+async def test_a_database_of_an_earlier_state_gets_the_columns_and_functions_that_were_added(
+    connection: asyncpg.Connection,
+) -> None:
+    await apply(connection)
+    await submit_one(connection)
+    await connection.execute(EARLIER)
+
+    await apply(connection)
+
+    daemon = await connection.fetchval(
+        """INSERT INTO jobservice.daemon (id, host, pid, version, queues, job_classes, capacity)
+           VALUES (gen_random_uuid(), 'h', 1, '1', '{default}', '{}', 1) RETURNING id"""
+    )
+    await Commands().set_queue(connection, "default", events="none", rate=Rate(starts=1, period=3600))
+    claimer = Claimer(daemon_id=daemon, schema="jobservice", submissions_published=False)
+    first, second = [
+        await claimer.claim(connection, queue="default", slots=5, skipped_classes=(), charges={}) for _ in range(2)
+    ]
+    assert (await check(connection)).current
+    assert [job.card.events for job in first.jobs] == ["none"]
+    assert second.again_in is not None
 
 
 @pytest.mark.parametrize("damage", ["DROP TABLE jobservice.schema_version", "DELETE FROM jobservice.schema_version"])
