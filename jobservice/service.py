@@ -6,6 +6,7 @@ runs and is built anew, under a new identity.
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -34,6 +35,7 @@ async def run_daemon(
     if settings.amqp_url is None:
         raise ConfigurationError("amqp_url is not set (flag --amqp-url, variable JOBSERVICE_AMQP_URL)")
     registry = Registry.load(settings.jobs.packages if run else ())
+    _collect_seldom()
 
     def build() -> Daemon:
         return Daemon(settings=settings, registry=registry, run=run, maintenance=maintenance, superior=superior)
@@ -45,6 +47,15 @@ async def run_daemon(
         while await served.daemon.run() is Ending.LOST and not served.draining:
             log.warning("daemon.restart", lost_daemon_id=str(served.daemon.id))
             served.daemon = build()
+
+
+def _collect_seldom() -> None:
+    """What is loaded by now stays and is not looked through again; then after 100,000 new objects instead of 700.
+
+    Thousands of jobs are in memory at once and none of them in a cycle: a quarter of a daemon's time went into looking.
+    """
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)
 
 
 class _Served:

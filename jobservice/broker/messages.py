@@ -1,11 +1,12 @@
 """The event on the wire: the one place that knows its shape. Built from a card and a fact; parsed for subscribers.
 
-On the hot path (three events a job): one dictionary and one encoding each, the result spliced in as it is.
+On the hot path: three events a job.
 """
 
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import Any, Final, Self
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, Self
 from uuid import UUID
 
 import orjson
@@ -17,8 +18,24 @@ from jobservice.domain.states import JobStatus
 DATA_SCHEMA: Final = "urn:jobservice:schema:event:1"
 EVENT_SOURCE: Final = "/jobservice"
 
-_TYPES: Final = {status: f"jobservice.job.{status.value.lower()}" for status in JobStatus}
-_WORDS: Final[dict[JobStatus | None, str | None]] = {None: None} | {status: status.value for status in JobStatus}
+
+class _Told(NamedTuple):
+    """What a status contributes, as JSON."""
+
+    name: str
+    type: str
+    final: str
+
+
+_STATUSES: Final = {
+    status: _Told(
+        name=f'"{status.value}"',
+        type=f'"jobservice.job.{status.value.lower()}"',
+        final="true" if status.final else "false",
+    )
+    for status in JobStatus
+}
+_QUOTED: Final[dict[JobStatus | None, str]] = {None: "null"} | {status: f'"{status.value}"' for status in JobStatus}
 
 
 def event_id(fact: Fact) -> str:
@@ -28,69 +45,57 @@ def event_id(fact: Fact) -> str:
 
 def event_key(card: JobCard, fact: Fact) -> str:
     """The routing key: tenant, queue, job class, status."""
-    return f"{card.tenant}.{card.queue}.{card.job_class}.{_WORDS[fact.status]}"
+    return f"{card.tenant}.{card.queue}.{card.job_class}.{fact.status}"
 
 
-def event_body(
-    card: JobCard, fact: Fact, *, result: str | None = None, result_omitted: bool = False, source: str = EVENT_SOURCE
-) -> bytes:
+def event_body(card: JobCard, fact: Fact, *, result: str | None = None, result_omitted: bool = False) -> bytes:
     """The event as structured CloudEvents JSON. `result` is JSON text, passed on unread."""
-    job_id = str(fact.job_id)
-    status = fact.status
-    event: dict[str, Any] = {
-        "specversion": "1.0",
-        "id": f"{job_id}:{fact.sequence}",
-        "source": source,
-        "type": _TYPES[status],
-        "subject": job_id,
-        "time": _instant(fact.time),
-        "datacontenttype": "application/json",
-        "dataschema": DATA_SCHEMA,
-    }
-    if card.traceparent is not None:
-        event["traceparent"] = card.traceparent
-    event["data"] = {
-        "job_id": job_id,
-        "tenant": card.tenant,
-        "queue": card.queue,
-        "job_class": card.job_class,
-        "status": _WORDS[status],
-        "previous_status": _WORDS[fact.previous_status],
-        "final": status.final,
-        "sequence": fact.sequence,
-        "run": fact.run,
-        "attempt": fact.attempt,
-        "daemon_id": _text(fact.daemon_id),
-        "priority": fact.priority,
-        "owner": card.owner,
-        "description": card.description,
-        "percent_completed": fact.percent_completed,
-        "correlation_id": card.correlation_id,
-        "will_retry": fact.will_retry,
-        "error": fact.error,
-        "result": None if result is None else orjson.Fragment(result),
-        "result_omitted": result_omitted,
-        "pipeline_id": _text(card.pipeline_id),
-        "stage_id": _text(card.stage_id),
-    }
-    return orjson.dumps(event)
+    return _body(str(fact.job_id), card, fact, result, result_omitted)
 
 
 def event_message(
-    card: JobCard, fact: Fact, *, result: str | None = None, result_omitted: bool = False, source: str = EVENT_SOURCE
+    card: JobCard, fact: Fact, *, result: str | None = None, result_omitted: bool = False
 ) -> OutgoingMessage:
     """The event ready to publish."""
-    body = event_body(card, fact, result=result, result_omitted=result_omitted, source=source)
-    return OutgoingMessage(event_key(card, fact), event_id(fact), body, CLOUD_EVENT)
+    job_id = str(fact.job_id)
+    body = _body(job_id, card, fact, result, result_omitted)
+    return OutgoingMessage(event_key(card, fact), f"{job_id}:{fact.sequence}", body, CLOUD_EVENT)
 
 
-def _text(identity: UUID | None) -> str | None:
-    # The driver's own kind of UUID is a subclass, and orjson refuses those.
-    return None if identity is None else str(identity)
+def _body(job_id: str, card: JobCard, fact: Fact, result: str | None, result_omitted: bool) -> bytes:
+    # Put together as text: three times as fast as a dictionary and its encoding. Names need no escaping, nor does what
+    # we made ourselves; everything else goes through the encoder.
+    status, previous = _STATUSES[fact.status], _QUOTED[fact.previous_status]
+    trace = "" if card.traceparent is None else f',"traceparent":{_json(card.traceparent)}'
+    daemon_id = _quoted_daemon(fact.daemon_id)
+    return (
+        f'{{"specversion":"1.0","id":"{job_id}:{fact.sequence}","source":"{EVENT_SOURCE}","type":{status.type},'
+        f'"subject":"{job_id}","time":"{_instant(fact.time)}","datacontenttype":"application/json",'
+        f'"dataschema":"{DATA_SCHEMA}"{trace},"data":{{"job_id":"{job_id}","tenant":"{card.tenant}",'
+        f'"queue":"{card.queue}","job_class":"{card.job_class}","status":{status.name},"previous_status":{previous},'
+        f'"final":{status.final},"sequence":{fact.sequence},"run":{fact.run},"attempt":{fact.attempt},'
+        f'"daemon_id":{daemon_id},"priority":{fact.priority},"owner":{_json(card.owner)},'
+        f'"description":{_json(card.description)},"percent_completed":{fact.percent_completed},'
+        f'"correlation_id":{_json(card.correlation_id)},"will_retry":{"true" if fact.will_retry else "false"},'
+        f'"error":{_json(fact.error)},"result":{"null" if result is None else result},'
+        f'"result_omitted":{"true" if result_omitted else "false"},"pipeline_id":{_quoted(card.pipeline_id)},'
+        f'"stage_id":{_quoted(card.stage_id)}}}}}'
+    ).encode()
+
+
+def _json(value: object) -> str:
+    return "null" if value is None else orjson.dumps(value).decode()
+
+
+def _quoted(identity: UUID | None) -> str:
+    return "null" if identity is None else f'"{identity}"'
+
+
+_quoted_daemon = lru_cache(maxsize=1_000)(_quoted)
 
 
 def _instant(time: datetime) -> str:
-    # Always with microseconds: orjson leaves them out where they are zero, and texts of two lengths do not sort.
+    # Always with microseconds: texts of two lengths do not sort.
     utc = time if time.tzinfo is UTC else time.astimezone(UTC)
     return utc.isoformat(timespec="microseconds")[:-6] + "Z"
 

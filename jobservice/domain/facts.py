@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, NamedTuple, get_args
 from uuid import UUID
 
 from jobservice.domain.states import JobStatus
@@ -37,8 +37,7 @@ class JobCard:
     """What its queue published when the run was claimed. No event tells of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(NamedTuple):
     """One status change. `sequence` counts a job's changes; the submission is 1."""
 
     job_id: UUID

@@ -18,6 +18,8 @@ class JobStatus(StrEnum):
     FAILED = "FAILED"
     ABORTED = "ABORTED"
 
+    __hash__ = str.__hash__  # Enum's own is Python's work, several times for each event
+
     @property
     def final(self) -> bool:
         """Whether the job has ended."""
