@@ -40,7 +40,7 @@ class Model:
         choose: Choice = by_the_rule,
         proposed: Collection[str] = (),
     ) -> None:
-        """`proposed`: "told", a daemon's ended runs are not live; "rows", runs are charged until their end is written;
+        """`proposed`: "told", a daemon's ended runs are not live; "rows", runs are charged until that is written;
         "leave", who is paused is no party.
         """
         self._random = random.Random(seed)
@@ -195,8 +195,7 @@ class Model:
 
     def _parties(self, free: int, ended: dict[str, list[float]]) -> list[Party]:
         """All that can win or set the floor: those with slots, those that are new, and the first of each weight."""
-        charged = "rows" not in self._proposed
-        found = [t.party(self._now, free, ended.get(name, ()), charged=charged) for name, t in self._busy.items()]
+        found = [tenant.party(self._now, free, ended.get(name, ())) for name, tenant in self._busy.items()]
         for heap in self._idle.values():
             taken = 0
             while heap and taken < free:
@@ -234,18 +233,17 @@ class Model:
     def _end(self, daemon: Daemon, tenant: Tenant, begun: float) -> None:
         self._receive(self.outcome.held, tenant, begun)
         name = tenant.load.name
-        if "rows" not in self._proposed:
-            self._charge(daemon, name, begun)
+        self._charge(daemon, name, begun)
         daemon.free += 1
         daemon.unwritten.setdefault(name, []).append(begun)
-        self._at(self._now + self._random.uniform(0, self._delays.flush), self._write, daemon, tenant, begun)
+        self._at(self._now + self._random.uniform(0, self._delays.flush), self._write, daemon, tenant, begun, self._now)
         self._ask_soon(daemon, self._delays.gather)
 
-    def _write(self, daemon: Daemon, tenant: Tenant, begun: float) -> None:
+    def _write(self, daemon: Daemon, tenant: Tenant, begun: float, ended: float) -> None:
         daemon.unwritten[tenant.load.name].remove(begun)
         self._receive(self.outcome.received, tenant, begun)
         if "rows" in self._proposed:
-            self._charge(daemon, tenant.load.name, begun)
+            self._charge(daemon, tenant.load.name, ended)
         tenant.live -= 1
         tenant.claims -= begun
         if not tenant.live:
@@ -256,8 +254,8 @@ class Model:
                 self._push(tenant)
             self._may_leave(tenant)
 
-    def _charge(self, daemon: Daemon, name: str, begun: float) -> None:
-        daemon.charges[name] = daemon.charges.get(name, 0.0) + self._now - begun
+    def _charge(self, daemon: Daemon, name: str, since: float) -> None:
+        daemon.charges[name] = daemon.charges.get(name, 0.0) + self._now - since
 
     def _at(self, when: float, what: Callable[..., None], *arguments: object) -> None:
         self._order += 1

@@ -28,9 +28,9 @@ class Tenant:
     def waits(self) -> bool:
         return self.endless or bool(self.queued)
 
-    def party(self, now: float, free: int, ended: Sequence[float] = (), *, charged: bool = True) -> Party:
-        """`ended` are the claim dates of live rows whose runs have ended, and whether those were charged already."""
-        running = self.live * now - self.claims - (sum(now - begun for begun in ended) if charged else 0.0)
+    def party(self, now: float, free: int, ended: Sequence[float] = ()) -> Party:
+        """`ended` are the claim dates of live rows whose runs are known to have ended: they are charged already."""
+        running = self.live * now - self.claims - sum(now - begun for begun in ended)
         return Party(
             tenant=self.load.name, weight=self.load.weight, live=self.live - len(ended), charged=self.charged,
             running=running, room=0 if self.paused else free, active=self.active,

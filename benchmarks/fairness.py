@@ -5,7 +5,7 @@ Each line is one situation, under the rule as it is, and with the changes that d
 those before it:
 
   told   a daemon tells with its claim which of its runs have ended and are not written yet: they do not count as live.
-  rows   a run is charged until its end is written, as long as its row says, and not only while it holds a slot.
+  rows   what passed between a run's end and its writing is charged too, as the row says.
   debt   a tenant that is ahead in slot-seconds counts as having more slots: one for each second of slot time that it
          is ahead of the last, two at most. Who comes new wins ties; who is paused is no party.
 
