@@ -241,7 +241,7 @@ class Daemon:
 
     def _heard_stop(self, daemon_id: str) -> None:
         if daemon_id == str(self.id):
-            self._parts.comparison_loop.wake()
+            self._parts.compare()
 
     def _heard_drain(self, daemon_id: str) -> None:
         if daemon_id in ("", str(self.id)):

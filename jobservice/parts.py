@@ -171,7 +171,7 @@ class Parts:
             queues=settings.daemon.queues,
             pool=self.pool,
             publish=self.relay.offer,
-            doubt=lambda: self.comparison_loop.wake(),
+            doubt=self.compare,
             withheld=lambda: self.workspace_watch.withheld,
             poll=settings.daemon.poll,
         )
@@ -202,7 +202,7 @@ class Parts:
             withheld=lambda: self.workspace_watch.withheld if self.workspace_watch.full else (),
             lost=self._ears.lost,
         )
-        comparison = Comparison(
+        self._comparison = Comparison(
             session=self.claim_session,
             daemons=self.daemons,
             outbox=self._outbox,
@@ -211,7 +211,9 @@ class Parts:
             writer=self.writer,
             relay=self.relay,
         )
-        self.comparison_loop = Loop(name="comparison", run_once=comparison.run_once, interval=settings.daemon.heartbeat)
+        self.comparison_loop = Loop(
+            name="comparison", run_once=self._comparison.run_once, interval=settings.daemon.heartbeat
+        )
         watch = Watch(
             session=self.intake_session,
             daemons=self.daemons,
@@ -251,6 +253,11 @@ class Parts:
     async def declare_topology(self, channel: Any) -> None:
         """On each new connection, before anybody publishes or consumes."""
         await declare(channel, self._names)
+
+    def compare(self) -> None:
+        """Rows and memory, now: an answer was lost, or somebody asked for a stop."""
+        self._comparison.doubt()
+        self.comparison_loop.wake()
 
     def _rescued(self) -> None:
         self.relay.sweep()

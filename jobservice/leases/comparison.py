@@ -8,6 +8,8 @@ lost connection, the live jobs that name this daemon are compared with the runs 
 - a stop mark that was not heard of is obeyed;
 - own outbox rows that memory does not hold, twice in a row, are published by id.
 
+A daemon that has nothing, in rows or in memory, compares at every third heartbeat only.
+
 It runs on the claim's session, so that no claim is under way meanwhile.
 """
 
@@ -21,6 +23,9 @@ from jobservice.pool.in_flight import InFlight, RunKey
 from jobservice.store.daemons import Daemons, LiveJob
 from jobservice.store.outbox import Outbox
 from jobservice.store.session import Session
+
+SPARED = 2
+"""Rounds left out after one that found nothing in the rows nor in memory: an idle daemon asks little."""
 
 log = structlog.get_logger(__name__)
 
@@ -64,15 +69,27 @@ class Comparison:
         self._writer = writer
         self._relay = relay
         self._strange_rows: set[int] = set()
+        self._quiet = False
+        self._spared = 0
+
+    def doubt(self) -> None:
+        """An answer was lost, or a stop was asked for: the next round compares, whatever memory says."""
+        self._quiet = False
 
     async def run_once(self) -> float | None:
-        """One comparison. Raises UnavailableError."""
+        """One comparison, or none while there is nothing to compare. Raises UnavailableError."""
+        if self._quiet and not self._in_flight.keys and self._spared < SPARED:
+            self._spared += 1
+            return None
+        self._spared = 0
+        self._quiet = False
         async with self._session.use() as connection:
             held_before = self._in_flight.keys
             live = await self._daemons.live_jobs(connection, self._daemon_id)
             own_rows = [] if self._relay.behind else await self._outbox.own_ids(connection, self._daemon_id)
             self._compare_jobs(live, held_before)
         self._compare_rows(own_rows)
+        self._quiet = not (live or own_rows or held_before)
         return None
 
     def _compare_jobs(self, live: list[LiveJob], held_before: frozenset[RunKey]) -> None:

@@ -105,6 +105,7 @@ class StatusWriter:
         self._doubtful: set[RunKey] = set()
         """Runs of which the outbox may have a row that memory does not know: an answer was lost."""
         self._confirmed: list[int] = []
+        self._deleting: list[int] = []
         self._confirmed_since = 0.0
         self._empty = asyncio.Event()
         self._empty.set()
@@ -122,7 +123,7 @@ class StatusWriter:
 
     def deletes(self, outbox_id: int) -> bool:
         """Whether this row's events are confirmed and only its deletion is left."""
-        return outbox_id in self._confirmed
+        return outbox_id in self._confirmed or outbox_id in self._deleting
 
     def start(self, run: RunLike) -> None:
         """RUNNING, with the next flush."""
@@ -156,7 +157,8 @@ class StatusWriter:
         if not self._pending:
             return await self._delete_confirmed_alone()
         items = self._take()
-        confirmed, self._confirmed = self._confirmed, []
+        confirmed = self._deleting = self._confirmed
+        self._confirmed = []
         gathered = len(self._pending)
         try:
             await self._write(items, confirmed)
@@ -206,7 +208,8 @@ class StatusWriter:
         waited = time.monotonic() - self._confirmed_since
         if waited < CONFIRMED_DELAY:
             return CONFIRMED_DELAY - waited
-        confirmed, self._confirmed = self._confirmed, []
+        confirmed = self._deleting = self._confirmed
+        self._confirmed = []
         try:
             async with self._session.use() as connection:
                 await self._send(connection, [], confirmed)
