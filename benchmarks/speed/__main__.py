@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import sys
 
+from benchmarks.peers.comparison import compare
 from benchmarks.speed.arguments import parse
 from benchmarks.speed.drains import Drain
 from benchmarks.speed.figures import Figures
@@ -57,11 +58,9 @@ async def one_daemon(made: Installation, arguments: argparse.Namespace, figures:
 async def table(made: Installation, arguments: argparse.Namespace) -> Figures:
     """All rows."""
     figures = Figures()
-    before = machine()
+    await head(made)
     default = await rounds(made, arguments, figures)
     await one_daemon(made, arguments, figures)
-    print(before)
-    print(versions(await made.database.fetchval("SHOW server_version"), made.rabbitmq))
     print(
         f"{arguments.jobs:,} no-op jobs of {arguments.tenants} tenants a drain, {arguments.rounds} round(s), "
         "every event confirmed into a quorum queue"
@@ -70,10 +69,25 @@ async def table(made: Installation, arguments: argparse.Namespace) -> Figures:
     return figures
 
 
+async def peers(made: Installation, arguments: argparse.Namespace) -> bool:
+    """The comparison; false where ours lost something."""
+    await head(made)
+    print(f"{arguments.jobs:,} no-op jobs a drain, one worker process each, {arguments.rounds} round(s) in turns")
+    return await compare(made, arguments)
+
+
+async def head(made: Installation) -> None:
+    """Where and with what."""
+    print(machine())
+    print(versions(await made.database.fetchval("SHOW server_version"), made.rabbitmq))
+
+
 async def measure(arguments: argparse.Namespace) -> int:
     """What was asked for, on servers that run."""
     with servers(announce=lambda line: print(line, file=sys.stderr)) as running:
         async with installation(running, slow_commits=arguments.slow_commits) as made:
+            if arguments.peers is not None:
+                return 0 if await peers(made, arguments) else 1
             figures = await table(made, arguments)
     return 1 if figures.problems else 0
 
