@@ -61,7 +61,7 @@ CREATE TABLE IF NOT EXISTS tenant_share (
   max_running integer CHECK (max_running >= 0),
   weight      real CHECK (weight > 0 AND weight < 'Infinity'),   -- NULL: the tenant's own
   charged     double precision NOT NULL DEFAULT 0,               -- slot-seconds of ended runs
-  active      boolean NOT NULL DEFAULT false,                    -- had queued or live jobs at the last claim
+  active      boolean NOT NULL DEFAULT false,                    -- took part in the last claim
   PRIMARY KEY (queue, tenant)
 ) WITH (fillfactor = 50);                                        -- room for HOT updates: it is the hottest small table
 
@@ -521,22 +521,21 @@ RETURNS timestamptz LANGUAGE sql IMMUTABLE AS $$
          + make_interval(secs => ceil(starts * period / rate * 1e6) / 1e6)
 $$;
 
--- A function whose rows had another shape cannot be replaced.
-DO $$ BEGIN
-  IF (SELECT pg_get_function_result(to_regprocedure('claim(text, integer, uuid, text[], text[], double precision[])')) NOT LIKE '%again_in%') THEN
-    DROP FUNCTION claim(text, integer, uuid, text[], text[], double precision[]);
-  END IF;
-END $$;
+-- An earlier one knew nothing of `ended`; beside the new one a call without it would be ambiguous.
+DROP FUNCTION IF EXISTS claim(text, integer, uuid, text[], text[], double precision[]);
 
 -- Claims up to `slots` jobs of one queue for daemon `me`: fair between tenants, by priority and submission order inside one, never
 -- above a limit. One call is one transaction, committed by the server. docs/fair-share.md has the rule and where it comes from.
 --   charged_*: slot-seconds of runs that ended since this daemon's last claim, by tenant; told here, where the turnstile makes
 --              this the only writer of shares, instead of in every flush, where two daemons would wait for each other.
 --   skipped_classes: classes that this daemon does not know, or has no room for; `tenant/class` for those of one tenant alone.
+--   ended: jobs whose runs have ended at this daemon and whose rows do not say so yet. They are charged already, and count neither as
+--          slots in use nor as running time for the fair choice; limits count rows.
 -- Each row says which of the run's changes are published, as the queue has it now: the run keeps that. Where nothing could be claimed only
 -- because of a rate, one row without an id says in how many seconds that ends.
 -- The plan is pinned: estimates of a queue that fills and empties are always wrong, and the good plan is known.
-CREATE OR REPLACE FUNCTION claim(for_queue text, slots integer, me uuid, skipped_classes text[], charged_tenants text[], charged_seconds double precision[])
+CREATE OR REPLACE FUNCTION claim(for_queue text, slots integer, me uuid, skipped_classes text[], charged_tenants text[], charged_seconds double precision[],
+                                 ended uuid[] DEFAULT '{}')
 RETURNS TABLE (id uuid, tenant text, job_class text, run integer, attempt integer, max_attempts integer, sequence integer, priority integer, parameters text,
                expired boolean, timeout double precision, user_metadata text, owner text, description text, correlation_id text, traceparent text,
                concurrency_key text, pipeline_id uuid, stage_id uuid, created_date timestamptz, claim_date timestamptz, outbox_id bigint,
@@ -548,10 +547,11 @@ DECLARE
   turnstile  queue%ROWTYPE;
   free       integer := slots;
   names      text[];      -- tenants with something claimable, and for each of them:
-  lives      integer[];   --   slots in use on this queue
+  used       double precision[];   -- slots in use on this queue, and one for each second of slot time that it is ahead of the last, two at most
+  spents     double precision[];   -- slot-seconds over weight
+  theres     boolean[];   --   it took part in the last claim already
   weights    real[];
   rooms      integer[];   --   how many more its limits allow
-  charges    double precision[];
   chosen     uuid[];
   taken      uuid[];
   passed     uuid[] := '{}';
@@ -567,6 +567,7 @@ DECLARE
   full_ids   uuid[];      -- jobs whose key is full
   left_ids   uuid[];      -- jobs whose key is in other hands just now
   rounds     integer := 0;
+  aside      integer := 0;
 BEGIN
   SELECT * INTO turnstile FROM queue q WHERE q.queue = for_queue FOR NO KEY UPDATE;
   IF NOT FOUND THEN
@@ -604,10 +605,12 @@ BEGIN
     SELECT n.tenant FROM waiting w, LATERAL (SELECT j.tenant FROM job_info j WHERE j.queue = for_queue AND j.status = 'QUEUED' AND NOT j.blocked AND j.tenant > w.tenant
                                              ORDER BY j.tenant LIMIT 1) n
   ), live AS (
-    SELECT j.tenant, count(*)::integer AS slots, sum(extract(epoch FROM clock_timestamp() - j.claim_date))::double precision AS seconds
-    FROM job_info j WHERE j.queue = for_queue AND j.status IN ('TO_BE_RUN', 'RUNNING') GROUP BY j.tenant
+    SELECT l.tenant, count(*)::integer AS slots, count(*) FILTER (WHERE NOT l.over)::integer AS busy,
+           sum(CASE WHEN l.over THEN 0 ELSE extract(epoch FROM clock_timestamp() - l.claim_date) END)::double precision AS seconds
+    FROM (SELECT j.tenant, j.claim_date, j.id IN (SELECT unnest(ended)) AS over FROM job_info j   -- OFFSET: looked up once a row
+          WHERE j.queue = for_queue AND j.status IN ('TO_BE_RUN', 'RUNNING') OFFSET 0) l GROUP BY l.tenant
   ), party AS (
-    SELECT coalesce(w.tenant, l.tenant) AS tenant, w.tenant IS NOT NULL AS waits, coalesce(l.slots, 0) AS live, coalesce(l.seconds, 0) AS seconds,
+    SELECT coalesce(w.tenant, l.tenant) AS tenant, w.tenant IS NOT NULL AS waits, coalesce(l.slots, 0) AS live, coalesce(l.busy, 0) AS busy, coalesce(l.seconds, 0) AS seconds,
            coalesce(s.weight, t.weight, 1) AS weight, coalesce(s.charged, 0) AS charged, coalesce(s.active, false) AS active,
            coalesce(t.paused, false) AS paused, s.max_running AS here_max,
            t.max_running - CASE WHEN t.max_running IS NOT NULL THEN
@@ -617,28 +620,32 @@ BEGIN
     FROM waiting w FULL JOIN live l ON l.tenant = w.tenant
     LEFT JOIN tenant_share s ON s.queue = for_queue AND s.tenant = coalesce(w.tenant, l.tenant)
     LEFT JOIN tenant t ON t.tenant = coalesce(w.tenant, l.tenant)
-  ), lifted AS (                -- who comes new is lifted to the least charged of those that were there: no saved credit
-    SELECT p.*, CASE WHEN p.active THEN p.charged
-                     ELSE greatest(p.charged, coalesce((SELECT min((a.charged + a.seconds) / a.weight) FROM party a WHERE a.active) * p.weight, p.charged)) END AS fair_charged
-    FROM party p
+  ), placed AS (                -- who may run nothing takes no part: it comes new when it may
+    SELECT p.*, (p.charged + p.seconds) / p.weight AS spent,
+           NOT p.paused AND coalesce(least(p.here_max - p.live, p.room_over_all, p.rate_room), 1) > 0 AS takes_part FROM party p
+  ), lifted AS (                -- who comes new has spent no less than those that were there: no saved credit
+    SELECT p.*, CASE WHEN p.active THEN p.spent ELSE greatest(p.spent, f.least_spent) END AS fair_spent,
+           greatest(p.charged, f.least_spent * p.weight - p.seconds) AS lifted_charged
+    FROM placed p, (SELECT min(a.spent) AS least_spent FROM placed a WHERE a.active AND a.takes_part) f
   ), came AS (
     INSERT INTO tenant_share AS s (queue, tenant, charged, active)
-    SELECT for_queue, l.tenant, l.fair_charged, true FROM lifted l WHERE NOT l.active
+    SELECT for_queue, l.tenant, l.lifted_charged, true FROM lifted l WHERE l.takes_part AND NOT l.active
     ON CONFLICT (queue, tenant) DO UPDATE SET charged = excluded.charged, active = true
   ), went AS (
     UPDATE tenant_share s SET active = false
-    WHERE s.queue = for_queue AND s.active AND NOT EXISTS (SELECT FROM party p WHERE p.tenant = s.tenant)
-  )
-  SELECT array_agg(r.tenant) FILTER (WHERE r.may), array_agg(r.live) FILTER (WHERE r.may), array_agg(r.weight::real) FILTER (WHERE r.may),
-         array_agg(least(slots, r.here_max - r.live, r.room_over_all, r.rate_room)) FILTER (WHERE r.may),
-         array_agg(r.fair_charged + r.seconds) FILTER (WHERE r.may),
-         least(slots, turnstile.max_running - (SELECT coalesce(sum(v.slots), 0)::integer FROM live v)),
-         extract(epoch FROM min(r.rate_next) FILTER (WHERE NOT r.may) - moment)
-  INTO names, lives, weights, rooms, charges, free, again_in
-  FROM (
+    WHERE s.queue = for_queue AND s.active AND NOT EXISTS (SELECT FROM placed p WHERE p.tenant = s.tenant AND p.takes_part)
+  ), asking AS (
     SELECT l.*, coalesce(l.rate_room, 1) > 0 AS may FROM lifted l
     WHERE l.waits AND NOT l.paused AND (l.room_over_all IS NULL AND l.rate_room IS NULL OR l.tenant = ANY (limited))
-      AND coalesce(l.here_max - l.live, 1) > 0 AND coalesce(l.room_over_all, 1) > 0) r;
+      AND coalesce(l.here_max - l.live, 1) > 0 AND coalesce(l.room_over_all, 1) > 0
+  )
+  SELECT array_agg(r.tenant) FILTER (WHERE r.may), array_agg(r.used) FILTER (WHERE r.may), array_agg(r.fair_spent) FILTER (WHERE r.may),
+         array_agg(r.active) FILTER (WHERE r.may), array_agg(r.weight::real) FILTER (WHERE r.may),
+         array_agg(least(slots, r.here_max - r.live, r.room_over_all, r.rate_room)) FILTER (WHERE r.may),
+         least(slots, turnstile.max_running - (SELECT coalesce(sum(v.slots), 0)::integer FROM live v)),
+         extract(epoch FROM min(r.rate_next) FILTER (WHERE NOT r.may) - moment)
+  INTO names, used, spents, theres, weights, rooms, free, again_in
+  FROM (SELECT a.*, a.busy + least(2, (a.fair_spent - min(a.fair_spent) FILTER (WHERE a.may) OVER ()) * a.weight) AS used FROM asking a) r;
   IF free <= 0 THEN
     RETURN;
   ELSIF names IS NULL THEN
@@ -651,20 +658,20 @@ BEGIN
 
   LOOP
     IF NOT careful THEN
-      -- The nth job of a tenant comes when live + n - 1 of its slots are in use: counted before it is given, since counted after it a
+      -- The nth job of a tenant comes when used + n - 1 of its slots are in use: counted before it is given, since counted after it a
       -- light tenant beside a heavy one would never get the only slot. Only the `free` tenants that are next can win anything, unless what
-      -- they have is left out. Looked at is a window of each tenant's backlog; a winner at the window's edge means that the window was
+      -- they have is left out or put aside. Looked at is a window of each tenant's backlog; a winner at the window's edge means that the window was
       -- too small for an exact answer.
       SELECT array_agg(c.id), max(c.nth) INTO chosen, deepest FROM (
         SELECT c.id, c.nth FROM (
-          SELECT * FROM unnest(names, lives, weights, rooms, charges) AS t(tenant, live, weight, room, charged)
-          ORDER BY t.live / t.weight, t.charged / t.weight, t.tenant LIMIT CASE WHEN skipped_classes = '{}' AND passed = '{}' THEN free END) t,
+          SELECT * FROM unnest(names, used, spents, theres, weights, rooms) AS t(tenant, used, spent, there, weight, room)
+          ORDER BY t.used / t.weight, t.spent, t.there, t.tenant LIMIT CASE WHEN skipped_classes = '{}' AND rounds = 0 THEN free END) t,
         LATERAL (
           SELECT j.id, row_number() OVER (ORDER BY j.priority DESC, j.number) AS nth FROM job_info j
           WHERE j.queue = for_queue AND j.tenant = t.tenant AND j.status = 'QUEUED' AND NOT j.blocked
             AND j.id <> ALL (passed) AND j.job_class <> ALL (skipped_classes) AND (skipped_classes = '{}' OR j.tenant || '/' || j.job_class <> ALL (skipped_classes))
           ORDER BY j.priority DESC, j.number LIMIT least(depth, t.room)) c
-        ORDER BY (t.live + c.nth - 1) / t.weight, t.charged / t.weight, t.tenant, c.nth LIMIT free) c;
+        ORDER BY (t.used + (c.nth - 1)) / t.weight, t.spent, t.there, t.tenant, c.nth LIMIT free) c;
       IF deepest >= depth AND depth < free THEN
         depth := least(free, depth * 4);
         CONTINUE;
@@ -672,14 +679,14 @@ BEGIN
     ELSE
       -- Somebody holds rows of the backlog: lock while looking, so that what is held is left out of the choice. Nothing waits in here.
       SELECT array_agg(c.id) INTO chosen FROM (
-        SELECT c.id FROM unnest(names, lives, weights, rooms, charges) AS t(tenant, live, weight, room, charged),
+        SELECT c.id FROM unnest(names, used, spents, theres, weights, rooms) AS t(tenant, used, spent, there, weight, room),
         LATERAL (
           SELECT f.id, row_number() OVER (ORDER BY f.priority DESC, f.number) AS nth FROM (
             SELECT j.id, j.priority, j.number FROM job_info j
             WHERE j.queue = for_queue AND j.tenant = t.tenant AND j.status = 'QUEUED' AND NOT j.blocked
               AND j.id <> ALL (passed) AND j.job_class <> ALL (skipped_classes) AND (skipped_classes = '{}' OR j.tenant || '/' || j.job_class <> ALL (skipped_classes))
             ORDER BY j.priority DESC, j.number LIMIT least(free, t.room) FOR NO KEY UPDATE SKIP LOCKED) f) c
-        ORDER BY (t.live + c.nth - 1) / t.weight, t.charged / t.weight, t.tenant, c.nth LIMIT free) c;
+        ORDER BY (t.used + (c.nth - 1)) / t.weight, t.spent, t.there, t.tenant, c.nth LIMIT free) c;
     END IF;
     EXIT WHEN chosen IS NULL;
 
@@ -725,12 +732,13 @@ BEGIN
     UPDATE job_info j SET blocked = true WHERE j.id = ANY (full_ids) AND j.status = 'QUEUED';
     passed := passed || left_ids;
     rounds := rounds + 1;
-    IF rounds >= 4 THEN    -- a long backlog of one key is put aside over several claims, not in one
+    aside := aside + cardinality(full_ids) + cardinality(left_ids);
+    IF rounds >= 4 THEN    -- a long backlog of one key is put aside over several claims, not in one; but few jobs cost nobody else a slot
       taken := ARRAY(SELECT t FROM unnest(taken) t WHERE t <> ALL (full_ids) AND t <> ALL (left_ids));
-      EXIT;
+      EXIT WHEN taken <> '{}' OR rounds >= 32 OR aside >= 1000;
     END IF;
   END LOOP;
-  IF taken IS NULL OR chosen IS NULL THEN
+  IF taken IS NULL OR taken = '{}' OR chosen IS NULL THEN
     IF again_in IS NOT NULL THEN
       RETURN NEXT;
     END IF;

@@ -1,27 +1,21 @@
 """A queue and its daemons as a discrete-event model: tenants that submit, slots that come free, claims by the rule.
 
 Modelled besides the rule: several daemons, each claiming for the slots that it saw free some milliseconds ago; ends
-that are written some milliseconds later, so that a row counts as live a little longer; charges that travel with the
+that are written some milliseconds later, until when other daemons count the row as live; charges that travel with the
 next claim of the daemon that had the run; lifting and leaving. Not modelled: rows locked by others, keys, lost daemons.
-The choice is `jobservice.domain.fair_share`, or whatever stands in its place.
+The choice is `jobservice.domain.fair_share`.
 """
 
 import heapq
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 from benchmarks.fair_loads import Delays, Load
 from benchmarks.fair_outcome import Outcome
 from benchmarks.fair_state import Daemon, Tenant
-from jobservice.domain.fair_share import Party, QueuedJob, lift, share_out
+from jobservice.domain.fair_share import Party, lift, share_out
 
 Tenants = dict[str, Tenant]
-Choice = Callable[[list[Party], int], list[tuple[str, QueuedJob]]]
-
-
-def by_the_rule(parties: list[Party], free: int) -> list[tuple[str, QueuedJob]]:
-    """The choice as it is."""
-    return share_out(parties, free=free)
 
 
 class Model:
@@ -37,24 +31,17 @@ class Model:
         since: float = 0.0,
         seed: int = 1,
         delays: Delays,
-        choose: Choice = by_the_rule,
-        proposed: Collection[str] = (),
     ) -> None:
-        """`proposed`: "told", a daemon's ended runs are not live; "rows", runs are charged until that is written;
-        "leave", who is paused is no party.
-        """
         self._random = random.Random(seed)
         self._tenants = {load.name: Tenant(load) for load in loads}
         self._daemons = [Daemon(len(range(n, slots, daemons))) for n in range(daemons)]
         self._slots, self._since, self._until, self._delays = slots, since, until, delays
-        self._choose, self._proposed = choose, frozenset(proposed)
         self._events: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
         self._order, self._now = 0, 0.0
         self._busy: Tenants = {}
         self._idle: dict[float, list[tuple[float, str, int]]] = {load.weight: [] for load in loads}
         self._new: Tenants = {}
         self._left: Tenants = {}
-        self._held: Tenants = {}
         self._weights, self._due_each, self._due_at = 0.0, 0.0, since
         self._due_begun: dict[str, float] = {}
         zero = {load.name: 0.0 for load in loads}
@@ -113,13 +100,10 @@ class Model:
     def _pause(self, tenant: Tenant, paused: bool) -> None:
         tenant.paused = paused
         if paused:
-            self._held[tenant.load.name] = tenant
             tenant.dry_since = None
         else:
             tenant.dry_since = None if tenant.live else self._now
-            del self._held[tenant.load.name]
-            if "leave" in self._proposed:
-                tenant.active = False
+            tenant.active = False
             self._appear(tenant)
 
     def _appear(self, tenant: Tenant) -> None:
@@ -183,8 +167,8 @@ class Model:
         for tenant in self._left.values():
             tenant.active = False
         self._left = {}
-        parties = self._parties(free, daemon.unwritten if "told" in self._proposed else {})
-        for name, _ in (given := self._choose(parties, free)):
+        parties = self._parties(free, daemon.unwritten)
+        for name, _ in (given := share_out(parties, free=free)):
             self._start(daemon, self._tenants[name])
         for party in parties:
             tenant = self._tenants[party.tenant]
@@ -204,8 +188,6 @@ class Model:
                 if version == tenant.version and tenant.waits and not tenant.live and not tenant.paused:
                     found.append(tenant.party(self._now, free))
                     taken += 1
-        if "leave" not in self._proposed:
-            found += [t.party(self._now, free) for t in self._held.values() if not t.live and t.active]
         new = {name for name, tenant in self._new.items() if tenant.waits}
         found = [party for party in found if party.tenant not in new]
         found += [self._new[name].party(self._now, free) for name in new]
@@ -242,8 +224,7 @@ class Model:
     def _write(self, daemon: Daemon, tenant: Tenant, begun: float, ended: float) -> None:
         daemon.unwritten[tenant.load.name].remove(begun)
         self._receive(self.outcome.received, tenant, begun)
-        if "rows" in self._proposed:
-            self._charge(daemon, tenant.load.name, ended)
+        self._charge(daemon, tenant.load.name, ended)
         tenant.live -= 1
         tenant.claims -= begun
         if not tenant.live:

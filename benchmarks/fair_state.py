@@ -33,7 +33,7 @@ class Tenant:
         running = self.live * now - self.claims - sum(now - begun for begun in ended)
         return Party(
             tenant=self.load.name, weight=self.load.weight, live=self.live - len(ended), charged=self.charged,
-            running=running, room=0 if self.paused else free, active=self.active,
+            running=running, room=0 if self.paused else free, active=self.active, waits=self.waits,
             backlog=ENDLESS[:free] if self.endless else ENDLESS[: min(free, len(self.queued))],
         )  # fmt: skip
 

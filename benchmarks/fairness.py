@@ -1,69 +1,27 @@
 """How fair the rule of the claim is, in a model: `python -m benchmarks.fairness [--quick] [--only WORD]`.
 
 A discrete-event model of tenants, slots and daemons (benchmarks/fair_model.py) around the rule in jobservice.domain.
-Each line is one situation, under the rule as it is, and with the changes that docs/fair-share.md proposes, each with
-those before it:
-
-  told   a daemon tells with its claim which of its runs have ended and are not written yet: they do not count as live.
-  rows   what passed between a run's end and its writing is charged too, as the row says.
-  debt   a tenant that is ahead in slot-seconds counts as having more slots: one for each second of slot time that it
-         is ahead of the last, two at most. Who comes new wins ties; who is paused is no party.
+Each line is one situation.
 
 Jain's index is of slot-seconds, from claim to the written end, over what was due, while a tenant had a backlog: due is
 its part, by weight, of all slots, shared by those that had one. Seeds are fixed: each machine gives the same figures.
 """
 
 import argparse
-import heapq
 import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from benchmarks.fair_loads import Delays, Lengths, Load, always, any_of, spread
 from benchmarks.fair_model import Model
 from benchmarks.fair_outcome import Outcome
-from jobservice.domain.fair_share import Party, QueuedJob, offered
 
 EXACT = Delays(0.0, 0.0, 0.0)
 """No time passes between an end and the claim that knows of it."""
 BUSY = Delays(0.003, 0.002, 0.003)
 MIXED_MS = (0.001, 0.002, 0.005, 0.010, 0.020, 0.050)
-DEBT_SECONDS = 1.0
-DEBT_MOST = 2.0
-
-
-def with_debt(parties: list[Party], free: int) -> list[tuple[str, QueuedJob]]:
-    """The choice that is proposed: time that one is ahead counts as slots in use, within bounds."""
-    lowest = min((party.spent for party in parties), default=0.0)
-    asking = []
-    for party in parties:
-        if offers := offered(party, free):
-            slots = party.live + min(DEBT_MOST, (party.spent - lowest) * party.weight / DEBT_SECONDS)
-            asking.append(
-                (slots / party.weight, party.spent, party.active, party.tenant, 0, slots, party.weight, offers)
-            )
-    heapq.heapify(asking)
-    given: list[tuple[str, QueuedJob]] = []
-    while asking and len(given) < free:
-        _, spent, active, tenant, nth, slots, weight, offers = asking[0]
-        given.append((tenant, offers[nth]))
-        nth += 1
-        if nth < len(offers):
-            heapq.heapreplace(asking, ((slots + nth) / weight, spent, active, tenant, nth, slots, weight, offers))
-        else:
-            heapq.heappop(asking)
-    return given
-
-
-VARIANTS: dict[str, dict[str, Any]] = {
-    "now": {},
-    "told": {"proposed": ("told",)},
-    "rows": {"proposed": ("told", "rows")},
-    "debt": {"proposed": ("told", "rows", "leave"), "choose": with_debt},
-}
 
 
 @dataclass(frozen=True)
@@ -78,11 +36,11 @@ class Situation:
     since: float = 0.0
     delays: Delays = BUSY
 
-    def run(self, variant: str) -> Outcome:
+    def run(self) -> Outcome:
         """One run of the model."""
         return Model(
             self.loads, slots=self.slots, until=self.until, daemons=self.daemons, since=self.since,
-            delays=self.delays, **VARIANTS[variant],
+            delays=self.delays,
         ).run()  # fmt: skip
 
 
@@ -160,7 +118,7 @@ def paused(_quick: bool) -> Iterator[Situation]:
     yield Situation("pause: one of four paused for 20 minutes, 2 slots", loads, 2, 3_600.0, since=1_300.0)
 
 
-def light_waits(name: str, slots: int, hot: Lengths | None, variant: str) -> list[float]:
+def light_waits(name: str, slots: int, hot: Lengths | None) -> list[float]:
     """Waits of twenty light tenants, sorted; `hot` are the lengths of one tenant that never ends."""
     draw = random.Random(3)
     until = 30.0
@@ -170,23 +128,22 @@ def light_waits(name: str, slots: int, hot: Lengths | None, variant: str) -> lis
     ]
     if hot is not None:
         loads.append(Load("hot", hot, present=((0, until),)))
-    outcome = Situation(name, loads, slots, until, min(2, slots)).run(variant)
+    outcome = Situation(name, loads, slots, until, min(2, slots)).run()
     return sorted(wait for tenant, waits in outcome.waits.items() if tenant != "hot" for wait in waits)
 
 
 def show_waits(quick: bool) -> None:
     """The table of waits."""
-    print("\nwaits of 20 light tenants, ms: alone, and beside one whose backlog never ends (as is / with all changes)")
-    print(f"{'':44} {'median':>22} {'p99':>22} {'longest':>24}")
+    print("\nwaits of 20 light tenants, ms: alone, and beside one whose backlog never ends")
+    print(f"{'':44} {'median':>14} {'p99':>16} {'longest':>16}")
     hots = {"1 to 50 ms": any_of(MIXED_MS), "50 ms": always(0.05)} | ({} if quick else {"2 s": always(2.0)})
     for slots in (1, 4, 20, 64):
-        for name, hot in hots.items():
-            found = [light_waits(name, slots, lengths, variant) for lengths, variant in
-                     ((None, "now"), (hot, "now"), (hot, "debt"))]  # fmt: skip
+        for name, lengths in hots.items():
+            found = [light_waits(name, slots, beside) for beside in (None, lengths)]
             cells = []
             for pick in (statistics.median, lambda w: w[int(len(w) * 0.99)], max):
-                alone, now, debt = (pick(waits) * 1000 for waits in found)
-                cells.append(f"{alone:6.1f} {now:7.1f} {debt:7.1f}")
+                alone, beside_hot = (pick(waits) * 1000 for waits in found)
+                cells.append(f"{alone:6.1f} {beside_hot:7.1f}")
             print(f"{slots} slots, hot jobs of {name:27} " + "   ".join(cells), flush=True)
 
 
@@ -197,19 +154,15 @@ GROUPS: dict[str, Callable[[bool], Iterator[Situation]]] = {
 
 def show_shares(quick: bool, only: str | None) -> None:
     """The table of shares."""
-    print(f"{'Jain (smallest and largest part of what was due; longest without a slot, s)':76}", end="")
-    print("".join(f"{variant:>32}" for variant in VARIANTS))
+    print("Jain (smallest and largest part of what was due; longest without a slot, s)")
     for group, situations in GROUPS.items():
         if only not in (None, group):
             continue
         for situation in situations(quick):
-            cells = []
-            for variant in VARIANTS:
-                outcome = situation.run(variant)
-                low, high = outcome.extremes()
-                dry = max(outcome.dry.values(), default=0.0)
-                cells.append(f"{outcome.jain():.4f} ({low:.2f} {high:.2f}; {dry:,.1f})")
-            print(f"{situation.name:76}" + "".join(f"{cell:>32}" for cell in cells), flush=True)
+            outcome = situation.run()
+            low, high = outcome.extremes()
+            dry = max(outcome.dry.values(), default=0.0)
+            print(f"{situation.name:76} {outcome.jain():.4f} ({low:.2f} {high:.2f}; {dry:,.1f})", flush=True)
 
 
 def main() -> None:

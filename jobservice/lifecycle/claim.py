@@ -54,8 +54,13 @@ class Claimer:
         slots: int,
         skipped_classes: Sequence[str],
         charges: Mapping[str, float],
+        unwritten: Sequence[UUID] = (),
     ) -> Claim:
-        """Up to `slots` jobs of `queue`. `charges` are slot-seconds by tenant that ended since the last claim."""
+        """Up to `slots` jobs of `queue`. `charges` are slot-seconds by tenant that ended since the last claim.
+
+        `unwritten` are jobs whose runs have ended here and whose rows do not say so yet: what they took is charged, and
+        the fair choice does not count their slots. Limits do.
+        """
         rows = [
             row
             async for row in self._sql.claim(
@@ -66,6 +71,7 @@ class Claimer:
                 skipped_classes=list(skipped_classes),
                 charged_tenants=list(charges),
                 charged_seconds=list(charges.values()),
+                ended=list(unwritten),
             )
         ]
         if not rows:

@@ -5,7 +5,6 @@ The status writer tells it how runs stand in the database; it never writes.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from uuid import UUID
 
 from structlog.typing import FilteringBoundLogger
@@ -13,17 +12,9 @@ from structlog.typing import FilteringBoundLogger
 from jobservice.domain.outcomes import HandedBack, Outcome, Retried
 from jobservice.domain.states import JobStatus
 from jobservice.pool.run import Run
+from jobservice.pool.slot_time import Held, SlotTime
 
 RunKey = tuple[UUID, int]
-
-
-@dataclass(slots=True)
-class Held:
-    """One run, when it was claimed (monotonic), and its concurrency key as (tenant, key)."""
-
-    run: Run
-    claimed_at: float
-    concurrency_key: tuple[str, str] | None
 
 
 class InFlight:
@@ -33,6 +24,7 @@ class InFlight:
         self._held: dict[RunKey, Held] = {}
         self._log = log
         self._released = released
+        self.slot_time = SlotTime()
         self.stale_reports = 0
         """Reports of runs that were not their jobs' current ones any more: refused, none written."""
 
@@ -83,6 +75,7 @@ class InFlight:
         held = self._held.pop((job_id, run), None)
         if held is None:
             return
+        self.slot_time.written(held)
         if held.concurrency_key is not None:
             self._released(held.concurrency_key)
         self._tell(_event(held.run.outcome, status), held, status=status.value)
@@ -93,6 +86,7 @@ class InFlight:
         held = self._held.pop((job_id, run), None)
         if held is None:
             return
+        self.slot_time.forget(held)
         self._log.warning("job.stale", job_id=str(job_id), run=run, status=status)
         held.run.abandon()
         if held.concurrency_key is not None:

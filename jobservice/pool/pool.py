@@ -1,8 +1,6 @@
 """The bounded pool: slots, and the tasks in which runs execute. One capacity counts all runs of every executor."""
 
 import asyncio
-import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 
 from structlog.typing import FilteringBoundLogger
@@ -10,8 +8,9 @@ from structlog.typing import FilteringBoundLogger
 from jobservice.domain.claimed import ClaimedJob
 from jobservice.domain.outcomes import Aborted, Failed, HandedBack, Outcome
 from jobservice.pool.executors import Executor
-from jobservice.pool.in_flight import Held, InFlight
+from jobservice.pool.in_flight import InFlight
 from jobservice.pool.run import Run, RunReports, UnknownClass
+from jobservice.pool.slot_time import Held, SlotTime
 from jobservice.pool.workspace import Workspaces
 from jobservice.sdk.registry import Registry
 
@@ -21,7 +20,7 @@ UNCOMMITTED_MIN = 2_000
 
 
 class Pool:
-    """Starts runs, counts slots, and remembers the slot-seconds to be charged to tenants."""
+    """Starts runs, counts slots, and tells when they come free."""
 
     def __init__(
         self,
@@ -50,7 +49,6 @@ class Pool:
         self._stop_grace = stop_grace
         self._stuck: set[asyncio.Task[None]] = set()
         self._tasks: dict[asyncio.Task[None], Held] = {}
-        self._charges: defaultdict[str, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
 
     @property
     def running(self) -> int:
@@ -70,6 +68,11 @@ class Pool:
             return 0
         return self.capacity - len(self._tasks)
 
+    @property
+    def slot_time(self) -> SlotTime:
+        """What claims are told of the runs."""
+        return self._in_flight.slot_time
+
     def start(self, claimed: ClaimedJob, concurrency_key: tuple[str, str] | None) -> None:
         """Begins one run in a task of its own."""
         run = Run(
@@ -87,15 +90,6 @@ class Pool:
         task = asyncio.create_task(run.execute())
         self._tasks[task] = held
         task.add_done_callback(self._ended)
-
-    def take_charges(self, queue: str) -> dict[str, float]:
-        """Slot-seconds by tenant since the last take; `give_back` them if they could not be told."""
-        return dict(self._charges.pop(queue, {}))
-
-    def give_back(self, queue: str, charges: Mapping[str, float]) -> None:
-        """The charges were not told: they count with the next."""
-        for tenant, seconds in charges.items():
-            self._charges[queue][tenant] += seconds
 
     async def wait_ended(self, *, within: float) -> bool:
         """Whether all runs have ended within so many seconds."""
@@ -128,8 +122,7 @@ class Pool:
 
     def _free(self, task: asyncio.Task[None]) -> None:
         held = self._tasks.pop(task)
-        card = held.run.claimed.card
-        self._charges[card.queue][card.tenant] += time.monotonic() - held.claimed_at
+        self.slot_time.freed(held)
         if task.done() and (task.cancelled() or task.exception() is not None):
             self._end_untold(held.run, None if task.cancelled() else task.exception())
         self._slot_freed()

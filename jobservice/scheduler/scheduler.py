@@ -141,18 +141,24 @@ class Scheduler:
         return found
 
     async def _claim(self, queue: str, slots: int) -> int:
-        charges = self._pool.take_charges(queue)
+        slot_time = self._pool.slot_time
+        charges = slot_time.take_charges(queue)
         try:
             async with self._session.use() as connection:
                 claim = await self._claimer.claim(
-                    connection, queue=queue, slots=slots, skipped_classes=self._skipped(), charges=charges
+                    connection,
+                    queue=queue,
+                    slots=slots,
+                    skipped_classes=self._skipped(),
+                    charges=charges,
+                    unwritten=slot_time.unwritten(queue),
                 )
                 self.claimed_at = time.monotonic()
                 if claim.again_in is not None:
                     self._again_in = min(claim.again_in, self._again_in or claim.again_in)
                 self._take_over(claim)  # before anybody else may compare rows with memory on this session
         except BaseException:
-            self._pool.give_back(queue, charges)
+            slot_time.give_back(queue, charges)
             self._doubt()
             raise
         await asyncio.sleep(0)

@@ -1,5 +1,6 @@
 """A connection to a database of the test's own, a daemon in its books, and that daemon's status writer."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 from factory import empty_tables, end_other_sessions, make_daemon
+from fair_scene import Scene
 
 from jobservice.domain.facts import Committed
 from jobservice.domain.states import JobStatus
@@ -98,3 +100,13 @@ async def writer_of(database_url: str) -> AsyncIterator[WriterOf]:
             return writer, told
 
         yield made
+
+
+@pytest.fixture(scope="module")
+def scene(module_database_url: str) -> Iterator[tuple[asyncio.Runner, Scene]]:
+    """Hypothesis calls the test many times in one loop of its own."""
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        connections = [runner.run(asyncpg.connect(module_database_url)) for _ in range(2)]
+        yield runner, Scene(*connections)
+        for connection in connections:
+            runner.run(connection.close())

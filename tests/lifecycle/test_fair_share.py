@@ -1,16 +1,10 @@
 """Fair shares between tenants: the claim takes just what the rule in domain/ says, and slots follow weights."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
-from uuid import UUID
 
-import asyncpg
 import pytest
-from factory import empty_tables, make_daemon
-from fair_share import Tenant, Waiting, chosen, lifted
+from fair_share import Tenant, Waiting, after_claim, chosen, lifted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,12 +26,16 @@ jobs = st.builds(
 
 @st.composite
 def crowds(draw: st.DrawFn) -> list[Tenant]:
-    """Tenants; those without live jobs may have spent the same, to the last bit: weights are powers of two."""
+    """Tenants; those without live jobs may have spent the same, to the last bit: weights are powers of two.
+
+    All others are far apart: whoever is ahead of the last is so by more than counts.
+    """
     numbers = iter(range(1, 1000))
     tenants = []
     for nth, name in enumerate(draw(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=6, unique=True))):
         weight = draw(st.sampled_from([0.25, 0.5, 1, 2, 4]))
         live = draw(st.integers(0, 4))
+        ended = draw(st.integers(0, live))
         age = draw(st.sampled_from([0, 10_000.0]))
         spent = draw(st.integers(0, 3)) + (0.1 + nth / 8 if live else 0)
         tenants.append(
@@ -45,9 +43,10 @@ def crowds(draw: st.DrawFn) -> list[Tenant]:
                 name=name,
                 weight=weight,
                 live=live,
+                ended=ended,
                 age=age,
-                charged=spent * CHARGE * weight - live * age,
-                active=live > 0 or draw(st.integers(0, 3)) > 0,
+                charged=spent * CHARGE * weight - (live - ended) * age,
+                active=draw(st.integers(0, 3)) > 0,
                 paused=draw(st.integers(0, 9)) == 0,
                 here_max=draw(limits),
                 over_all_max=draw(limits),
@@ -57,75 +56,11 @@ def crowds(draw: st.DrawFn) -> list[Tenant]:
     return tenants
 
 
-class Scene:
-    """A queue with these tenants, laid out in the database."""
-
-    def __init__(self, connection: asyncpg.Connection, other: asyncpg.Connection) -> None:
-        self.connection = connection
-        self.other = other
-        self.daemon = UUID(int=0)
-
-    async def lay_out(self, tenants: list[Tenant], queue_max: int | None) -> None:
-        await empty_tables(self.connection)
-        self.daemon = await make_daemon(self.connection)
-        await Commands().set_queue(self.connection, "default", max_running=-1 if queue_max is None else queue_max)
-        await self.connection.executemany(
-            "INSERT INTO jobservice.tenant (tenant, max_running, paused, weight) VALUES ($1, $2, $3, $4)",
-            [(t.name, t.over_all_max, t.paused, t.weight) for t in tenants],
-        )
-        await self.connection.executemany(
-            """INSERT INTO jobservice.tenant_share (queue, tenant, max_running, charged, active)
-               VALUES ('default', $1, $2, $3, $4)""",
-            [(t.name, t.here_max, t.charged, t.active) for t in tenants],
-        )
-        await self.connection.executemany(
-            """INSERT INTO jobservice.job_info (id, tenant, queue, job_class, status, daemon_id, run, claim_date)
-               VALUES (gen_random_uuid(), $1, 'default', 'Nap', 'TO_BE_RUN', $2, 1,
-                       clock_timestamp() - make_interval(secs => $3))""",
-            [(t.name, self.daemon, t.age) for t in tenants for _ in range(t.live)],
-        )
-        waiting = sorted((job.number, job, t.name) for t in tenants for job in t.waiting)
-        await self.connection.executemany(
-            """INSERT INTO jobservice.job_info
-                      (id, tenant, queue, job_class, priority, concurrency_key, status, queued_date)
-               VALUES ($1, $2, 'default', $3, $4, $5, 'QUEUED', now())""",
-            [(UUID(int=n), tenant, job.job_class, job.priority, job.key) for n, job, tenant in waiting],
-        )
-        await self.connection.execute(
-            """INSERT INTO jobservice.concurrency_key (tenant, key)
-               SELECT DISTINCT tenant, concurrency_key FROM jobservice.job_info WHERE concurrency_key IS NOT NULL"""
-        )
-
-    @asynccontextmanager
-    async def held(self, tenants: list[Tenant]) -> AsyncIterator[None]:
-        """Another session has locked the rows of the jobs that are held."""
-        ids = [UUID(int=job.number) for tenant in tenants for job in tenant.waiting if job.held]
-        async with self.other.transaction():
-            await self.other.fetch("SELECT FROM jobservice.job_info WHERE id = ANY ($1) FOR UPDATE", ids)
-            yield
-
-    async def claim(self, slots: int, skipped: list[str]) -> set[int]:
-        claimer = Claimer(daemon_id=self.daemon, schema="jobservice", submissions_published=False)
-        claim = await claimer.claim(self.connection, queue="default", slots=slots, skipped_classes=skipped, charges={})
-        return {job.card.job_id.int for job in claim.jobs}
-
-    async def claim_beside_holders(self, tenants: list[Tenant], slots: int, skipped: list[str]) -> set[int]:
-        async with self.held(tenants):
-            return await self.claim(slots, skipped)
-
-    async def shares(self) -> dict[str, tuple[float, bool]]:
-        rows = await self.connection.fetch("SELECT tenant, charged, active FROM jobservice.tenant_share")
-        return {row["tenant"]: (row["charged"], row["active"]) for row in rows}
-
-
-@pytest.fixture(scope="module")
-def scene(module_database_url: str) -> Iterator[tuple[asyncio.Runner, Scene]]:
-    """Hypothesis calls the test many times in one loop of its own."""
-    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        connections = [runner.run(asyncpg.connect(module_database_url)) for _ in range(2)]
-        yield runner, Scene(*connections)
-        for connection in connections:
-            runner.run(connection.close())
+@st.composite
+def close_crowds(draw: st.DrawFn) -> list[Tenant]:
+    """Tenants that are ahead of each other by seconds and parts of them. None has live jobs: no clock plays a part."""
+    quarters = st.integers(0, 16)
+    return [replace(tenant, live=0, ended=0, charged=draw(quarters) / 4 * tenant.weight) for tenant in draw(crowds())]
 
 
 @given(tenants=crowds(), slots=st.integers(1, 12), queue_max=st.none() | st.integers(0, 12), skipping=st.booleans())
@@ -142,17 +77,39 @@ def test_a_claim_takes_what_the_rule_says(
     assert claimed == set(chosen(tenants, slots=slots, queue_max=queue_max, skipped=skipped))
 
 
-@given(tenants=crowds(), slots=st.integers(2, 8))
-@settings(max_examples=40, deadline=None, derandomize=True)
-def test_slot_by_slot_is_the_order_of_the_rule(scene: Any, tenants: list[Tenant], slots: int) -> None:
+@given(tenants=close_crowds(), slots=st.integers(1, 12))
+@settings(max_examples=80, deadline=None, derandomize=True)
+def test_being_ahead_counts_as_slots_as_the_rule_says(scene: Any, tenants: list[Tenant], slots: int) -> None:
     runner, laid_out = scene
-    tenants = [replace(t, waiting=tuple(replace(job, key=None, held=False) for job in t.waiting)) for t in tenants]
     runner.run(laid_out.lay_out(tenants, None))
 
-    claims = [runner.run(laid_out.claim(1, [])) for _ in range(slots)]
+    claimed = runner.run(laid_out.claim_beside_holders(tenants, slots, []))
 
-    expected = chosen(tenants, slots=slots, queue_max=None, skipped=[])
-    assert claims == [{number} for number in expected] + [set()] * (slots - len(expected))
+    assert claimed == set(chosen(tenants, slots=slots, queue_max=None, skipped=[]))
+
+
+@given(tenants=crowds(), slots=st.integers(2, 8))
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_each_claim_goes_on_where_the_one_before_it_left_off(scene: Any, tenants: list[Tenant], slots: int) -> None:
+    runner, laid_out = scene
+    tenants = [
+        replace(
+            tenant,
+            waiting=tuple(replace(job, key=None, held=False) for job in tenant.waiting),
+            charged=tenant.charged + nth * CHARGE / 100 * tenant.weight,  # no ties: the first slot would end them
+            active=True,
+        )
+        for nth, tenant in enumerate(tenants)
+    ]
+    runner.run(laid_out.lay_out(tenants, None))
+
+    claims, expected = [], []
+    for _ in range(slots):
+        claims.append(runner.run(laid_out.claim(1, [])))
+        expected.append(set(chosen(tenants, slots=1, queue_max=None, skipped=[])))
+        tenants = after_claim(tenants, expected[-1])
+
+    assert claims == expected
 
 
 @given(tenants=crowds())
@@ -164,7 +121,7 @@ def test_who_comes_new_is_lifted_as_the_rule_says(scene: Any, tenants: list[Tena
     runner.run(laid_out.claim(1, []))
 
     shares = runner.run(laid_out.shares())
-    present = {party.tenant: party for party in lifted(tenants, [])}
+    present = {party.tenant: party for party in lifted(tenants)}
     assert {name for name, (_, active) in shares.items() if active} == set(present)
     for name, party in present.items():
         assert shares[name][0] == pytest.approx(party.charged, abs=CHARGE / 100)

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from jobservice.lifecycle.claim import Claim
+from jobservice.pool.slot_time import SlotTime
 from jobservice.scheduler.scheduler import LOOK_AGAIN, SOONEST, Scheduler
 
 POLL = 10.0
@@ -40,9 +41,7 @@ class Books:
 
 
 def scheduler_of(*seconds: float | None) -> tuple[Scheduler, Books]:
-    pool: Any = SimpleNamespace(
-        free=5, capacity=5, take_charges=lambda queue: {}, give_back=lambda queue, charges: None
-    )
+    pool: Any = SimpleNamespace(free=5, capacity=5, slot_time=SlotTime())
     books = Books()
     parts: dict[str, Any] = {"session": Session(), "claimer": HeldBack(seconds), "daemons": books, "pool": pool}
     made = Scheduler(

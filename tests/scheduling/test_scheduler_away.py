@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from jobservice.domain.errors import DatabaseUnavailable
+from jobservice.pool.slot_time import SlotTime
 from jobservice.scheduler.scheduler import GATHER_SECONDS, Scheduler
 
 
@@ -20,9 +21,7 @@ class AwaySession:
 
 
 async def test_each_look_of_a_nearly_full_daemon_fails_while_the_database_is_away_so_that_its_loop_backs_off() -> None:
-    pool: Any = SimpleNamespace(
-        free=1, capacity=20, take_charges=lambda queue: {}, give_back=lambda queue, charges: None
-    )
+    pool: Any = SimpleNamespace(free=1, capacity=20, slot_time=SlotTime())
     parts: dict[str, Any] = {"claimer": None, "daemons": None, "publish": None, "session": AwaySession(), "pool": pool}
     scheduler = Scheduler(
         daemon_id=UUID(int=1), queues=["default"], doubt=lambda: None, withheld=tuple, poll=1.0, **parts
