@@ -33,9 +33,9 @@ PEERS = (
     Peer(
         "procrastinate",
         ("procrastinate~=3.10", "psycopg[binary,pool]"),
-        ("procrastinate", f"--app={_ADAPTERS}.procrastinate.app", "worker", "--concurrency=50"),
+        ("procrastinate", f"--app={_ADAPTERS}.procrastinate.app", "worker", "--concurrency=10"),
         "rows, and a row for each event",
-        "psycopg 3 binary, concurrency 50",
+        "psycopg 3 binary, concurrency 10",
     ),
     Peer(
         "oban",
@@ -50,7 +50,7 @@ PEERS = (
         ("saq[postgres]~=0.26", "psycopg[binary,pool]"),
         ("saq", f"{_ADAPTERS}.saq.settings", "--quiet"),
         "rows, for 10 minutes",
-        "PostgreSQL, psycopg 3 binary, concurrency 100",
+        "PostgreSQL, psycopg 3 binary, concurrency 20",
     ),
     Peer(
         "dramatiq",

@@ -13,7 +13,7 @@ from benchmarks.speed.installation import Installation, daemons, installation
 from benchmarks.speed.latencies import starts, stops
 from benchmarks.speed.machine import machine, versions
 from benchmarks.speed.open_load import steady_load
-from benchmarks.speed.submissions import singles
+from benchmarks.speed.submissions import by_amqp, by_sql
 from benchmarks.speed.table import rows, show
 from jobservice.servers.detect import servers
 
@@ -43,16 +43,20 @@ async def rounds(made: Installation, arguments: argparse.Namespace, figures: Fig
 
 async def one_daemon(made: Installation, arguments: argparse.Namespace, figures: Figures) -> None:
     """Latencies, single submissions and idleness of one daemon, when the drains have told its rate."""
+    await made.pause()
+    figures.add("sql", *await by_sql(made, arguments.seconds / 2))
     async with daemons(made, capacity=arguments.capacity) as pids:
-        await made.pause("all")
         await made.resume()
+        await made.quiet()
         await starts(made, arguments.singles, figures)
         await stops(made, arguments.singles, figures)
         rate = figures.median("confirmed all") / 2
         steady = await steady_load(made, rate=rate, seconds=arguments.seconds, tenants=arguments.tenants)
         figures.add("load", *steady.waits)
         await idle(made, pids, arguments.seconds, figures)
-        await singles(made, arguments.seconds / 2, figures)
+        figures.add("sql running", *await by_sql(made, arguments.seconds / 2))
+        await made.quiet()
+        figures.add("amqp", *await by_amqp(made, arguments.seconds / 2))
 
 
 async def table(made: Installation, arguments: argparse.Namespace) -> Figures:
@@ -76,6 +80,16 @@ async def peers(made: Installation, arguments: argparse.Namespace) -> bool:
     return await compare(made, arguments)
 
 
+async def pictures(made: Installation, arguments: argparse.Namespace) -> Figures:
+    """The pictures. Their library is looked for now: the table and the comparison do without."""
+    from benchmarks.speed.pictures import draw
+
+    await head(made)
+    figures = await draw(made, arguments, arguments.plot)
+    show(figures, [])
+    return figures
+
+
 async def head(made: Installation) -> None:
     """Where and with what."""
     print(machine())
@@ -88,7 +102,7 @@ async def measure(arguments: argparse.Namespace) -> int:
         async with installation(running, slow_commits=arguments.slow_commits) as made:
             if arguments.peers is not None:
                 return 0 if await peers(made, arguments) else 1
-            figures = await table(made, arguments)
+            figures = await (table if arguments.plot is None else pictures)(made, arguments)
     return 1 if figures.problems else 0
 
 

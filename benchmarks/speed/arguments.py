@@ -23,7 +23,7 @@ def parse() -> argparse.Namespace:
     kind.add_argument("--quick", action="store_true", help="2,000 jobs, one round, 20 singles")
     kind.add_argument("--peers", nargs="*", metavar="NAME", help="compare with all peers, or with those named")
     kind.add_argument("--plot", type=Path, metavar="DIRECTORY", help="write the pictures there")
-    parser.add_argument("--jobs", type=int, help="jobs a drain (20,000; for --peers 10,000)")
+    parser.add_argument("--jobs", type=int, help="jobs a drain (20,000; for --peers 5,000)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--singles", type=int, default=200, help="jobs one at a time, for latencies")
     parser.add_argument("--tenants", type=int, default=20)
@@ -35,5 +35,5 @@ def parse() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.jobs, arguments.rounds, arguments.singles, arguments.seconds = 2_000, 1, 20, 2.0
-    arguments.jobs = arguments.jobs or (10_000 if arguments.peers is not None else 20_000)
+    arguments.jobs = arguments.jobs or (20_000 if arguments.peers is None else 5_000)
     return arguments

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 
 from benchmarks.speed.figures import Figures
-from benchmarks.speed.installation import PREFIX, Installation
+from benchmarks.speed.installation import ENDED, PREFIX, Installation
 from benchmarks.speed.processes import cpu_seconds, peak_resident
 
 EVENTS = PREFIX
@@ -55,9 +55,7 @@ class Drain:
         await made.until(
             "SELECT bool_and(status = 'SUCCEEDED') FROM jobservice.job_info WHERE id = ANY ($1::uuid[])", last_ones
         )
-        await made.until(
-            "SELECT NOT EXISTS (SELECT FROM jobservice.job_info WHERE status IN ('QUEUED', 'TO_BE_RUN', 'RUNNING'))"
-        )
+        await made.until(ENDED)
         figures.add(f"succeeded {self.name}", jobs / (time.perf_counter() - began))
         await made.until("SELECT NOT EXISTS (SELECT FROM jobservice.outbox)")
         figures.add(f"confirmed {self.name}", jobs / (time.perf_counter() - began))

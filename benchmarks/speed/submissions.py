@@ -1,4 +1,4 @@
-"""How many single submissions a second, ten at a time. The queue is paused: nothing runs meanwhile."""
+"""How many single submissions a second, ten at a time."""
 
 import asyncio
 import contextlib
@@ -8,23 +8,14 @@ from collections.abc import Awaitable, Callable
 
 import asyncpg
 
-from benchmarks.speed.figures import Figures
 from benchmarks.speed.installation import PREFIX, SUBMIT, Installation
 from jobservice import JobInfo, JobInfoService
 
 AT_A_TIME = 10
 
 
-async def singles(made: Installation, seconds: float, figures: Figures) -> None:
-    """By SQL over ten sessions, then by messages over one client, each waiting for its job's id."""
-    await made.pause("all")
-    figures.add("sql", *await _by_sql(made, seconds))
-    figures.add("amqp", *await _by_amqp(made, seconds))
-    await made.resume()
-    await made.quiet()
-
-
-async def _by_sql(made: Installation, seconds: float) -> list[float]:
+async def by_sql(made: Installation, seconds: float) -> list[float]:
+    """Over ten sessions, each waiting for its commit."""
     job = json.dumps([{"job_class": "NoOp", "parameters": {"n": 1}}])
     async with contextlib.AsyncExitStack() as held:
         sessions = [await asyncpg.connect(made.servers.database_url) for _ in range(AT_A_TIME)]
@@ -33,7 +24,8 @@ async def _by_sql(made: Installation, seconds: float) -> list[float]:
         return await _rates([lambda s=session: s.fetchval(SUBMIT, job) for session in sessions], seconds)
 
 
-async def _by_amqp(made: Installation, seconds: float) -> list[float]:
+async def by_amqp(made: Installation, seconds: float) -> list[float]:
+    """Over one client, each waiting for the answer, which comes after the commit."""
     job = JobInfo(job_class="NoOp", parameters={"n": 1})
     async with JobInfoService.connect(amqp_url=made.servers.amqp_url, prefix=PREFIX) as client:
         return await _rates([lambda: client.create_as_queued(job)] * AT_A_TIME, seconds)

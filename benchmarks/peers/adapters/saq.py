@@ -1,4 +1,4 @@
-"""saq on PostgreSQL: single inserts, twenty at a time for bulk, since it has no batch; 100 jobs at once."""
+"""saq on PostgreSQL: single inserts, twenty at a time for bulk, since it has no batch; 20 jobs at once."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ async def noop(context: Any, *, n: int) -> None:
     ran()
 
 
-settings = {"queue": queue, "functions": [noop], "concurrency": 100}
+settings = {"queue": queue, "functions": [noop], "concurrency": 20}
 
 
 async def connect() -> None:
