@@ -10,7 +10,7 @@ import pytest
 
 from jobservice.lifecycle.claim import Claim
 from jobservice.pool.slot_time import SlotTime
-from jobservice.scheduler.scheduler import LOOK_AGAIN, SOONEST, Scheduler
+from jobservice.scheduler.scheduler import LOOK_AGAIN, LOOK_LATE, SOONEST, Scheduler
 
 POLL = 10.0
 
@@ -58,7 +58,7 @@ def scheduler_of(*seconds: float | None) -> tuple[Scheduler, Books]:
 
 async def settled(scheduler: Scheduler) -> float | None:
     """What it waits for when all looks for something new are over."""
-    for _ in range(len(LOOK_AGAIN) + 1):
+    for _ in LOOK_AGAIN + LOOK_LATE:
         await scheduler.run_once()
     return await scheduler.run_once()
 
@@ -96,3 +96,15 @@ async def test_when_the_rate_holds_nothing_back_any_more_the_poll_floor_is_back(
     scheduler._claimer.seconds[0] = None  # type: ignore[attr-defined]
 
     assert await scheduler.run_once() is None
+
+
+async def test_a_job_that_is_committed_after_the_look_that_follows_the_idle_mark_does_not_wait_for_the_poll() -> None:
+    scheduler, books = scheduler_of(None)
+    while not books.idle:
+        waits = [await scheduler.run_once()]
+
+    while (wait := await scheduler.run_once()) is not None:
+        waits.append(wait)
+
+    assert waits[0] == 0, "at once: for who asked before the mark and has committed"
+    assert 0.1 < sum(wait or 0 for wait in waits) < POLL, "and later: for who asked before and commits now"
