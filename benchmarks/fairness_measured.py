@@ -4,9 +4,8 @@ Real servers (private ones, or those of JOBSERVICE_DATABASE_URL and JOBSERVICE_A
 from the tables alone.
 
   shares   tenants of equal weight that always have jobs queued, each with a length of its own: Jain's index of the
-           slot-seconds that they got in a window in which all of them were waiting. Twice: of the seconds that slots
-           were held, as the daemons charge them, and from the jobs' rows. Rows end when the end is written, some
-           milliseconds after the slot came free, so they say too much of short jobs.
+           slot-seconds that they got in a window in which all of them were waiting. Twice: as the daemons charged
+           them, and from the jobs' rows.
   waits    twenty light tenants that submit one job now and then, alone and beside one with very many queued: how long
            their jobs waited from submission to start.
 
@@ -74,9 +73,9 @@ async def resume(database: asyncpg.Connection) -> None:
 
 @dataclass(frozen=True)
 class Shares:
-    """Slot-seconds by tenant: held, as daemons charge them, and from rows."""
+    """Slot-seconds by tenant: as daemons charged them, and from rows."""
 
-    held: dict[str, float]
+    charged: dict[str, float]
     rows: dict[str, float]
 
 
@@ -143,7 +142,7 @@ async def measure(arguments: argparse.Namespace, database_url: str, daemons: Dae
     print(f"{os.cpu_count()} cores, {arguments.daemons} daemon(s) of capacity {arguments.capacity}", flush=True)
     for lengths in arguments.lengths:
         got = await shares(database, lengths, slots=slots, seconds=arguments.seconds)
-        for name, parts in (("held", got.held), ("from rows", got.rows)):
+        for name, parts in (("charged", got.charged), ("from rows", got.rows)):
             print(f"  {len(lengths)} tenants, slot-seconds {name}: Jain {jain(list(parts.values())):.4f}; ", end="")
             print(", ".join(f"{tenant} {seconds:.1f}" for tenant, seconds in parts.items()), flush=True)
     alone = await waits(database, hot=0, seconds=arguments.seconds)
