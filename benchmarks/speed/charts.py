@@ -26,7 +26,14 @@ def chart(
         value_formatter=lambda value: f"{value:,.0f}" if value >= 10 else f"{value:,.1f}",
         x_value_formatter=lambda value: f"{value:,.0f}",
     )
+    if not logarithmic:
+        drawn.range = (0, max(high for points in lines.values() for _, high in points) * 1.05)
     for name, points in lines.items():
         drawn.add(name, list(points))
-    # The identifier is drawn anew each time: with a fixed one a picture changes only where its points do.
-    path.write_text(re.sub(r"chart-[0-9a-f-]{36}", f"chart-{path.stem}", drawn.render(is_unicode=True)))
+    path.write_text(settled(drawn.render(is_unicode=True), path.stem))
+
+
+def settled(picture: str, name: str) -> str:
+    """Without the script's settings, the date and the identifier of the day: it changes only where its points do."""
+    picture = re.sub(r"<script.*?</script>|<!--.*?-->", "", picture, flags=re.DOTALL)
+    return re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", name, picture)
