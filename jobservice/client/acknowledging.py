@@ -1,4 +1,4 @@
-"""Acknowledging one message on a consuming channel, with a deadline and our errors."""
+"""Acknowledging on a consuming channel, with a deadline and our errors."""
 
 from typing import Any
 
@@ -9,9 +9,13 @@ from jobservice.broker.driver import call
 _CALL_TIMEOUT = 10.0
 
 
-async def acknowledge(channel: AbstractChannel, delivery_tag: int) -> None:
-    """Tell the broker that this message is done. Raises BrokerUnavailable."""
-    await call(_awaited(channel.basic_ack(delivery_tag)), timeout=_CALL_TIMEOUT, doing="acknowledging a message")
+async def acknowledge(channel: AbstractChannel, delivery_tag: int, *, multiple: bool = False) -> None:
+    """Tell the broker that this message is done, with `multiple` all before it too. Raises BrokerUnavailable."""
+    await call(
+        _awaited(channel.basic_ack(delivery_tag, multiple=multiple)),
+        timeout=_CALL_TIMEOUT,
+        doing="acknowledging a message",
+    )
 
 
 async def _awaited(acknowledgement: Any) -> None:

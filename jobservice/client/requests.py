@@ -17,6 +17,7 @@ from jobservice.broker.publisher import Publisher
 from jobservice.broker.topology import declare_private
 from jobservice.client.acknowledging import acknowledge
 from jobservice.client.broker import ClientBroker
+from jobservice.client.outgoing import Outgoing
 from jobservice.domain.errors import BrokerUnavailable, UnavailableError
 
 _CALL_TIMEOUT = 10.0
@@ -28,7 +29,7 @@ class Requests:
 
     def __init__(self, *, broker: ClientBroker) -> None:
         self._broker = broker
-        self._publishers: dict[str, Publisher] = {}
+        self._outgoing: dict[str, Outgoing] = {}
         self._waiting: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._opening = asyncio.Lock()
         self._queue = ""
@@ -38,13 +39,13 @@ class Requests:
     async def ask(self, exchange: str, routing_key: str, body: bytes) -> dict[str, Any]:
         """The reply to one message. Raises BrokerUnavailable before it is safe, UnavailableError without an answer."""
         queue = await self._reply_queue()
-        publisher = await self._publisher(exchange)
+        outgoing = await self._to(exchange)
         correlation_id = str(uuid4())
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting[correlation_id] = answer
         try:
             message = OutgoingMessage(routing_key, str(uuid4()), body, correlation_id=correlation_id, reply_to=queue)
-            await publisher.publish([message])
+            await outgoing.publish(message)
             async with asyncio.timeout(ANSWER_TIMEOUT):
                 return await answer
         except TimeoutError:
@@ -56,8 +57,8 @@ class Requests:
 
     async def send(self, exchange: str, routing_key: str, body: bytes) -> None:
         """Publish what needs no answer; returns when the broker has it. Raises BrokerUnavailable."""
-        publisher = await self._publisher(exchange)
-        await publisher.publish([OutgoingMessage(routing_key, str(uuid4()), body)])
+        outgoing = await self._to(exchange)
+        await outgoing.publish(OutgoingMessage(routing_key, str(uuid4()), body))
 
     async def close(self) -> None:
         """Stop reading replies."""
@@ -66,12 +67,13 @@ class Requests:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
 
-    async def _publisher(self, exchange: str) -> Publisher:
+    async def _to(self, exchange: str) -> Outgoing:
         link = await self._broker.publishing()
-        if exchange not in self._publishers:
+        if exchange not in self._outgoing:
             # Mandatory: where no daemon has ever declared its queues, a message would vanish with a confirm.
-            self._publishers[exchange] = Publisher(link=link, exchange=exchange, mandatory=True)
-        return self._publishers[exchange]
+            publisher = Publisher(link=link, exchange=exchange, mandatory=True)
+            self._outgoing[exchange] = Outgoing(publisher=publisher)
+        return self._outgoing[exchange]
 
     async def _reply_queue(self) -> str:
         async with self._opening:
@@ -89,8 +91,10 @@ class Requests:
 
     async def _read(self, intake: Intake, changed: asyncio.Event) -> None:
         while intake.open:
-            for message in intake.take(100):
-                await acknowledge(intake.channel, message.delivery_tag)
+            group = intake.take(100)
+            if group:
+                await acknowledge(intake.channel, group[-1].delivery_tag, multiple=True)
+            for message in group:
                 answer = self._waiting.get(message.correlation_id or "")
                 if answer is not None and not answer.done():
                     answer.set_result(orjson.loads(message.body))
