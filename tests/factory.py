@@ -17,7 +17,7 @@ LONG_AGO = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 
 _TABLES = (
     "job_info", "job_run", "idempotency_key", "concurrency_key", "outbox", "outbox_rejected", "daemon", "queue",
-    "tenant_share", "tenant", "tenant_call", "tenant_account", "claim_bound", "setting", "subscription",
+    "tenant_share", "tenant", "setting", "subscription",
 )  # fmt: skip
 _JSON = {"parameters", "user_metadata", "result"}
 

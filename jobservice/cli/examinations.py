@@ -25,9 +25,6 @@ _RIGHTS = {
     "daemon": "SELECT, INSERT, UPDATE",
     "tenant": "SELECT, INSERT, UPDATE",
     "queue": "SELECT, INSERT, UPDATE",
-    "tenant_call": "SELECT, INSERT, DELETE",
-    "tenant_account": "SELECT, INSERT, UPDATE",
-    "claim_bound": "SELECT, INSERT, UPDATE",
 }
 
 

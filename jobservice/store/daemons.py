@@ -55,7 +55,6 @@ class Daemons:
         """Boot: the daemon's row, its queues' rows, and the settings (JSON texts) that SQL functions read."""
         async with connection.transaction():
             await self._sql.make_queues(connection, queues=sorted(row.queues))
-            await self._sql.call_all(connection, queues=list(row.queues))
             await self._sql.publish_settings(connection, names=list(settings), settings=list(settings.values()))
             await self._sql.register(
                 connection,

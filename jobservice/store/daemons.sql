@@ -7,10 +7,6 @@ VALUES (:id::uuid, :host, :pid, :version, :queues::text[], :job_classes::text[],
 -- The turnstiles, made at boot; an existing row keeps its limits.
 INSERT INTO jobservice.queue (queue) SELECT q FROM unnest(:queues::text[]) q ORDER BY q ON CONFLICT DO NOTHING;
 
--- name: call_all(queues)$
--- All that waits on these queues is looked at anew, from the beginning.
-SELECT jobservice.call_all(:queues::text[])::text;
-
 -- name: publish_settings(names, settings)!
 -- What the SQL functions must know.
 INSERT INTO jobservice.setting (name, value) SELECT n, v::jsonb FROM unnest(:names::text[], :settings::text[]) AS t (n, v)
