@@ -33,6 +33,8 @@ log = structlog.get_logger(__name__)
 
 FACTS_IN_MEMORY = 20_000
 """Above this many the relay falls behind and reads from the outbox: memory is bounded, the outbox is not."""
+RESULTS_IN_MEMORY = 16 * 1024 * 1024
+"""The same for the characters of their results."""
 FACTS_AT_ONCE = 3_000
 ROWS_AT_ONCE = 100
 FIRST_PUBLISHED = 2
@@ -68,6 +70,7 @@ class Relay:
         self._wake = wake
         self._memory: deque[Committed] = deque()
         self._facts_held = 0
+        self._results_held = 0
         self._held: set[int] = set()
         self._behind = False
         self._dropped = 0
@@ -92,7 +95,11 @@ class Relay:
         """A transaction of this daemon is committed; its events are due."""
         self._oldest_since = self._oldest_since or time.monotonic()
         self._idle.clear()
-        if not self._behind and self._facts_held + len(committed.facts) > FACTS_IN_MEMORY:
+        results = _result_size(committed)
+        if not self._behind and (
+            self._facts_held + len(committed.facts) > FACTS_IN_MEMORY
+            or (self._memory and self._results_held + results > RESULTS_IN_MEMORY)
+        ):
             self._fall_behind("memory is full")
         if self._behind:
             self._dropped += 1
@@ -100,6 +107,7 @@ class Relay:
             self._memory.append(committed)
             self._held.add(committed.outbox_id)
             self._facts_held += len(committed.facts)
+            self._results_held += results
         self._wake()
 
     def sweep(self) -> None:
@@ -156,6 +164,7 @@ class Relay:
             committed = self._memory.popleft()
             facts += len(committed.facts)
             batch.append(committed)
+            self._results_held -= _result_size(committed)
         self._facts_held -= facts
         return batch
 
@@ -269,6 +278,11 @@ class Relay:
         self._memory.clear()
         self._held.clear()
         self._facts_held = 0
+        self._results_held = 0
+
+
+def _result_size(committed: Committed) -> int:
+    return sum(map(len, committed.results.values()))
 
 
 def _at_once(rows: Sequence[OutboxRow]) -> Sequence[OutboxRow]:

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID
@@ -34,6 +35,10 @@ _COMMANDS = Path(__file__).with_name("commands.sql")
 
 BATCH = 1_000
 """Most runs in one flush."""
+RESULTS_AT_ONCE = 8 * 1024 * 1024
+"""Characters of results beyond which a flush takes no more runs: its statement holds them several times over."""
+RESULT_TOLD = 65_536
+"""Longer results are in no event: those who publish are told only that there is one."""
 CONFIRMED_DELAY = 0.05
 """Seconds that confirmed outbox rows may wait for a flush to delete them along."""
 _REFUSED = "ResultRefused"
@@ -192,8 +197,15 @@ class StatusWriter:
         self._wake()
 
     def _take(self) -> list[FlushItem]:
-        keys = list(self._pending)[:BATCH]
-        items = [self._pending.pop(key) for key in keys]
+        items: list[FlushItem] = []
+        size = 0
+        for item in islice(self._pending.values(), BATCH):
+            size += _result_size(item)
+            if items and size > RESULTS_AT_ONCE:
+                break
+            items.append(item)
+        for item in items:
+            del self._pending[item.key]
         self._in_flight = {item.key: item for item in items}
         return items
 
@@ -288,7 +300,7 @@ class StatusWriter:
             item = by_key[(row["id"], row["run"])]
             facts.extend(facts_of(row, item, self._daemon_id))
             if isinstance(item.outcome, Succeeded) and item.outcome.result is not None:
-                results[item.job_id] = item.outcome.result
+                results[item.job_id] = item.outcome.result if len(item.outcome.result) <= RESULT_TOLD else ""
             if row["starts"]:
                 self._listener.started(item.job_id, item.run)
             if row["ends"]:
@@ -335,3 +347,9 @@ class StatusWriter:
             self._doubtful.discard(item.key)
             log.warning("finish.stale", job_id=str(item.job_id), run=item.run, status=status)
             self._listener.stale(item.job_id, item.run, status)
+
+
+def _result_size(item: FlushItem) -> int:
+    if isinstance(item.outcome, Succeeded) and item.outcome.result is not None:
+        return len(item.outcome.result)
+    return 0

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from structlog.typing import FilteringBoundLogger
 
-from jobservice.domain.outcomes import HandedBack, Outcome, Retried
+from jobservice.domain.outcomes import HandedBack, Outcome, Retried, Succeeded
 from jobservice.domain.states import JobStatus
 from jobservice.pool.run import Run
 from jobservice.pool.slot_time import Held, SlotTime
@@ -27,6 +27,8 @@ class InFlight:
         self.slot_time = SlotTime()
         self.stale_reports = 0
         """Reports of runs that were not their jobs' current ones any more: refused, none written."""
+        self.results_held = 0
+        """Characters of results that are not committed yet."""
 
     def __len__(self) -> int:
         return len(self._held)
@@ -55,6 +57,14 @@ class InFlight:
         held = self._held.get(key)
         return held.run if held is not None else None
 
+    def freed(self, held: Held) -> None:
+        """The slot of the run is free."""
+        self.slot_time.freed(held)
+        outcome = held.run.outcome
+        if not held.written and isinstance(outcome, Succeeded) and outcome.result is not None:
+            held.result_size = len(outcome.result)
+            self.results_held += held.result_size
+
     def stop(self, marks: Mapping[RunKey, str]) -> None:
         """Ends the held ones of these runs, with the reasons given."""
         for key, reason in marks.items():
@@ -75,6 +85,7 @@ class InFlight:
         held = self._held.pop((job_id, run), None)
         if held is None:
             return
+        self.results_held -= held.result_size
         self.slot_time.written(held)
         if held.concurrency_key is not None:
             self._released(held.concurrency_key)
@@ -86,6 +97,7 @@ class InFlight:
         held = self._held.pop((job_id, run), None)
         if held is None:
             return
+        self.results_held -= held.result_size
         self.slot_time.forget(held)
         self._log.warning("job.stale", job_id=str(job_id), run=run, status=status)
         held.run.abandon()

@@ -17,6 +17,8 @@ from jobservice.sdk.registry import Registry
 UNCOMMITTED_PER_SLOT = 4
 """Ended runs, per slot, that may wait for their commit before no more are claimed; at least UNCOMMITTED_MIN."""
 UNCOMMITTED_MIN = 2_000
+RESULTS_UNCOMMITTED = 64 * 1024 * 1024
+"""Characters of results that may wait for their commit before no more are claimed."""
 
 
 class Pool:
@@ -63,10 +65,16 @@ class Pool:
     @property
     def free(self) -> int:
         """Slots that a claim may ask for now."""
+        return 0 if self.full else self.capacity - len(self._tasks)
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits for its commit that nothing more may begin, even with slots free."""
         uncommitted = len(self._in_flight) - len(self._tasks)
-        if uncommitted > max(UNCOMMITTED_MIN, UNCOMMITTED_PER_SLOT * self.capacity):
-            return 0
-        return self.capacity - len(self._tasks)
+        return (
+            uncommitted > max(UNCOMMITTED_MIN, UNCOMMITTED_PER_SLOT * self.capacity)
+            or self._in_flight.results_held > RESULTS_UNCOMMITTED
+        )
 
     @property
     def slot_time(self) -> SlotTime:
@@ -122,7 +130,7 @@ class Pool:
 
     def _free(self, task: asyncio.Task[None]) -> None:
         held = self._tasks.pop(task)
-        self.slot_time.freed(held)
+        self._in_flight.freed(held)
         if task.done() and (task.cancelled() or task.exception() is not None):
             self._end_untold(held.run, None if task.cancelled() else task.exception())
         self._slot_freed()

@@ -22,6 +22,8 @@ class Held:
     charged_until: float
     concurrency_key: tuple[str, str] | None
     written: bool = False
+    result_size: int = 0
+    """Characters of its result, from the run's end until that is committed."""
 
 
 class SlotTime:

@@ -29,6 +29,8 @@ SOONEST = 0.005
 """Seconds that a daemon waits at least for a rate: of a fast one, several starts at a time."""
 GATHER_SECONDS = 0.003
 """How long freed slots gather before a claim for few of them: batches are cheap, single claims are not."""
+FULL_SECONDS = 0.02
+"""Until the next look when ended runs that wait for their commit leave no room for more."""
 LEFT_ALONE_SECONDS = 30.0
 """How long a daemon does not claim a job class that it has found out it does not know."""
 
@@ -86,7 +88,7 @@ class Scheduler:
             return None
         free = self._pool.free
         if free <= 0:
-            return None
+            return FULL_SECONDS if self._pool.full else None
         if self._worth_gathering(free):
             return GATHER_SECONDS
         found = await self._claim_for(free)
