@@ -156,7 +156,10 @@ CREATE TABLE IF NOT EXISTS job_info (
     WHEN 'FAILED'    THEN stop_date IS NOT NULL AND error_message IS NOT NULL
     WHEN 'ABORTED'   THEN stop_date IS NOT NULL
     ELSE false END) IS TRUE)
-) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
+-- A job is written two or three times after its submission, and never HOT: each change of status changes what is in the partial indexes.
+-- Half of each page free keeps its versions on one page: 4 to 5 % less WAL than with 70, 12 % less than with 100, and the smallest table (452,
+-- 527 and 699 bytes a job). Vacuum reads all of the large indexes whatever it clears, 6 s with ten million jobs, so at one row in twenty.
 
 -- Every status change writes into each index whose predicate the new row meets, so each one names its reader.
 CREATE INDEX IF NOT EXISTS job_info_claim     ON job_info (queue, tenant, priority DESC, number) WHERE status = 'QUEUED' AND NOT blocked;

@@ -1,6 +1,7 @@
 -- What users do to jobs that exist. Each returns one row for each id, in the order given: the status afterwards, whether it was accepted,
 -- and if not, the code and the reason. `tenant` walls off: another tenant's job is as unknown as none. The updates name the ids once
--- more, so that no estimate decides how the rows are found.
+-- more, and the status that was found instead of a literal one (nor one that follows from it), so that no estimate decides how the rows are
+-- found: not by a partial index.
 
 -- name: stop(ids, reason, tenant)
 SELECT s.job_id, s.status, s.accepted, s.code, NULL::text AS reason FROM jobservice.stop_jobs(:ids::uuid[], :reason, :tenant) s;
@@ -12,7 +13,7 @@ WITH locked AS MATERIALIZED (
   WHERE j.id = ANY (:ids::uuid[]) AND (:tenant::text IS NULL OR j.tenant = :tenant) ORDER BY j.id FOR NO KEY UPDATE
 ), changed AS (
   UPDATE jobservice.job_info j SET status = 'QUEUED', held = NULL, queued_date = clock_timestamp(), sequence = j.sequence + 1
-  FROM locked l WHERE j.id = l.id AND j.id = ANY (:ids::uuid[]) AND j.status = 'PENDING' AND j.held = 'user'
+  FROM locked l WHERE j.id = l.id AND j.id = ANY (:ids::uuid[]) AND l.was = 'PENDING' AND l.held = 'user' AND j.status IS NOT DISTINCT FROM l.was AND j.held IS NOT DISTINCT FROM l.held
   RETURNING j.id, j.queue, j.sequence, j.run, j.attempt, j.queued_date, j.priority, j.percent_completed, j.tenant, j.concurrency_key
 ), keyed AS (
   INSERT INTO jobservice.concurrency_key (tenant, key)
@@ -42,7 +43,7 @@ WITH locked AS MATERIALIZED (
       claim_date = NULL, start_date = NULL, stop_date = NULL, stop_requested_at = NULL, stop_reason = NULL, percent_completed = 0, progress_done = NULL,
       progress_total = NULL, progress_message = NULL, estimated_completion = NULL, result = NULL, result_class = NULL, error_type = NULL, error_message = NULL,
       stack_trace = NULL, trigger_after_date = NULL, expiration_date = coalesce(:expiration::timestamptz, j.expiration_date)
-  FROM locked l WHERE j.id = l.id AND j.id = ANY (:ids::uuid[]) AND j.status IN ('FAILED', 'ABORTED') AND l.too_late IS NOT TRUE
+  FROM locked l WHERE j.id = l.id AND j.id = ANY (:ids::uuid[]) AND l.was IN ('FAILED', 'ABORTED') AND j.status IS NOT DISTINCT FROM l.was AND l.too_late IS NOT TRUE
   RETURNING j.id, j.queue, j.sequence, j.run, j.attempt, j.queued_date, j.priority, j.percent_completed, l.was, j.tenant, j.concurrency_key
 ), keyed AS (
   INSERT INTO jobservice.concurrency_key (tenant, key)
