@@ -93,7 +93,7 @@ class DatabaseProxy:
         self._pumps: set[asyncio.Task[None]] = set()
         self._port = 0
         self.lose: str | None = None
-        """`commit` or `answer`, once; a statement meant for another connection never holds the word."""
+        """`commit`, the `answer` to it, a `statement` with a message's id or that it has `stored` one row; once."""
 
     @property
     def url(self) -> str:
@@ -129,7 +129,7 @@ class DatabaseProxy:
     async def _up(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
             while data := await source.read(65536):
-                if self.lose == "commit" and b"COMMIT" in data:
+                if (self.lose == "commit" and b"COMMIT" in data) or (self.lose == "statement" and b"amqp:" in data):
                     self.lose = None
                     self._cut()
                     return
@@ -140,7 +140,8 @@ class DatabaseProxy:
     async def _down(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
             while data := await source.read(65536):
-                if self.lose == "answer" and b"COMMIT\x00" in data:
+                told = {"answer": b"COMMIT\x00", "stored": b"SELECT 1\x00"}.get(self.lose or "")
+                if told is not None and told in data:
                     self.lose = None
                     self._cut()
                     return

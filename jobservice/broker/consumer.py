@@ -1,5 +1,7 @@
 """Consuming a named queue in groups: whatever is there, up to a number, handed over together, one group at a time.
 
+Replies and acknowledgements of a group are under way while the next one is handled, in order.
+
 Never requeues by itself: quorum queues count that, and a message returned too often is dead-lettered. Where a server
 is away the group is kept and handed over again; only a handler that breaks gives its messages back, with the channel.
 """
@@ -57,6 +59,7 @@ class GroupConsumer:
         self._stopping = False
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._settling: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to consume, in the background, as soon as the link is connected."""
@@ -135,6 +138,12 @@ class GroupConsumer:
         return Intake(channel=channel, queue=self._queue, changed=self._changed)
 
     async def _consume(self, intake: Intake) -> None:
+        try:
+            await self._hand_over_all(intake)
+        finally:
+            await self._settled()
+
+    async def _hand_over_all(self, intake: Intake) -> None:
         while not self._stopping and intake.open:
             if self._paused:
                 await intake.cancel()
@@ -154,7 +163,9 @@ class GroupConsumer:
         except TimeoutError:
             # A queue deleted and made again at once takes its consumers along without telling them, still counts them,
             # and cannot be consumed anew by their channel (seen on 3.10): only a new channel helps.
-            intake.retired = not self._paused and not intake.waiting
+            # Not while something is in hand: what goes back is counted by quorum queues.
+            settling = self._settling is not None and not self._settling.done()
+            intake.retired = not (self._paused or intake.waiting or settling)
 
     async def _hand_over(self, intake: Intake) -> None:
         group = intake.take(self._group)
@@ -162,18 +173,39 @@ class GroupConsumer:
             await self._handler(group)
         except UnavailableError as error:
             log.warning("consumer.wait", queue=self._queue, messages=len(group), reason=str(error))
-            await self._settle(group, intake)
+            await self._settle_next(group, intake)
             intake.put_back([message for message in group if not message.decided])
             await self._pause_for(self._backoff.next())
             return
         except BaseException:
-            await self._settle(group, intake)
+            await self._settle_next(group, intake)
             raise
-        await self._settle(group, intake)
         undecided = sum(not message.decided for message in group)
         if undecided:
+            await self._settle_next(group, intake)
             raise RuntimeError(f"the handler of {self._queue} left {undecided} messages undecided")
-        self._backoff.reset()
+        await self._settled()
+        self._settling = asyncio.create_task(self._settle_all(group, intake), name=f"consumer-settle-{self._queue}")
+
+    async def _settle_all(self, group: Sequence[Incoming], intake: Intake) -> None:
+        """On its own while the next group is handled; breaking, it gives back what is not settled."""
+        try:
+            await self._settle(group, intake)
+            self._backoff.reset()
+        except Exception:
+            log.exception("consumer.fail", queue=self._queue)
+            await intake.close()
+
+    async def _settle_next(self, group: Sequence[Incoming], intake: Intake) -> None:
+        """After the group before: an acknowledgement may be for all before it, too."""
+        await self._settled()
+        await self._settle(group, intake)
+
+    async def _settled(self) -> None:
+        """When the group before is settled."""
+        if self._settling is not None:
+            await self._settling
+            self._settling = None
 
     async def _settle(self, group: Sequence[Incoming], intake: Intake) -> None:
         """Carry out the decisions; while the publishing connection is away, wait with the messages in hand."""

@@ -7,6 +7,7 @@ from uuid import UUID
 import asyncpg
 
 from jobservice.store.sql import DEFAULT_SCHEMA, load
+from jobservice.store.transactions import LOCK_TIMEOUT
 
 _FILE = Path(__file__).with_name("commands.sql")
 
@@ -35,6 +36,7 @@ class Submitter:
 
     async def submit_told(self, connection: asyncpg.Connection, jobs: str) -> Submitted:
         """The same, for a submitter who may know no more of the jobs than what events tell."""
-        rows = [row async for row in self._sql.submit_told(connection, jobs=jobs)]
+        bound = f"{LOCK_TIMEOUT:g}s"
+        rows = [row async for row in self._sql.submit_told(connection, jobs=jobs, lock_timeout=bound)]
         unpublished = rows[0]["unpublished"] if rows else None
         return Submitted([(row["job_id"], row["created"]) for row in rows], tuple(unpublished or ()))

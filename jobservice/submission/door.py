@@ -6,7 +6,7 @@ message that comes again is known by its idempotency key.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from itertools import accumulate
 from typing import Final
@@ -31,6 +31,7 @@ _READ_ASIDE_BYTES: Final = 65_536
 """Larger bodies are read in a thread: the event loop runs jobs too."""
 
 Portion = Sequence[Submission]
+Statement = Callable[[asyncpg.Connection], Awaitable[Submitted]]
 
 
 class SubmissionDoor:
@@ -79,7 +80,7 @@ class SubmissionDoor:
         """Store a portion with one call; what is to be tried next, when it was refused."""
         jobs = "[" + ",".join(job for submission in portion for job in submission.jobs) + "]"
         try:
-            stored = await self._transactions.run(partial(self._submit, jobs=jobs))
+            stored = await self._stored(portion, partial(self._submitter.submit_told, jobs=jobs))
         except CommitInDoubt as doubt:
             self._doubt = (doubt, portion)
             raise
@@ -88,8 +89,11 @@ class SubmissionDoor:
         _accept(portion, stored)
         return []
 
-    async def _submit(self, connection: asyncpg.Connection, *, jobs: str) -> Submitted:
-        return await self._submitter.submit_told(connection, jobs)
+    async def _stored(self, portion: Portion, submit: Statement) -> Submitted:
+        """Where each job has a key a repetition finds what was stored: no transaction whose fate could be asked for."""
+        if all(submission.keyed for submission in portion):
+            return await self._transactions.run_repeatable(submit)
+        return await self._transactions.run(submit)
 
     async def _settle_doubt(self) -> None:
         if self._doubt is None:

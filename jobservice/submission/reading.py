@@ -16,11 +16,15 @@ JOBS_MAX: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A message and its jobs; `batch` where they came as an array, whose members have indexes."""
+    """A message and its jobs; `batch` where they came as an array, whose members have indexes.
+
+    `keyed`: each job has an idempotency key, so sent again they are found, not stored twice.
+    """
 
     message: Incoming
     jobs: tuple[str, ...]
     batch: bool
+    keyed: bool
 
     @property
     def size(self) -> int:
@@ -45,7 +49,8 @@ def read(message: Incoming, *, max_bytes: int) -> Submission:
             jobs.append(_text(job, tenant, f"{key}/{index}" if key and batch else key))
         except InvalidSubmission as error:
             raise placed(error, str(error), index if batch else None) from None
-    return Submission(message, tuple(jobs), batch)
+    keyed = all(job.get("idempotency_key") is not None for job in members)
+    return Submission(message, tuple(jobs), batch, keyed)
 
 
 def placed(error: InvalidSubmission, text: str, index: int | None) -> InvalidSubmission:

@@ -375,17 +375,73 @@ async def test_a_rejection_waits_for_the_publishing_connection_and_is_not_lost( 
         handler=refuse,
         settlement=Settlement(link=publishing, names=names),
         backoff=Backoff(first=0.02, longest=0.1),
+        watch=0.01,
     )
     await consumer.start()
     send(b"x")
 
-    await eventually(lambda: calls == 1 and consumer._backoff.attempts >= 2)
+    await eventually(lambda: calls == 1 and consumer._backoff.attempts >= 4)
     await proxy.open()
 
     await eventually(lambda: left(foreign, names.rejected) == 1)
     await eventually(lambda: consumer._backoff.attempts == 0)
     await consumer.stop()
     assert (calls, left(foreign, names.submissions)) == (1, 0)
+
+
+async def test_the_next_group_is_handled_while_the_answers_of_the_one_before_are_under_way(
+    link: BrokerLink, names: BrokerNames, send: Any, eventually: Eventually, foreign: BlockingChannel
+) -> None:
+    class HeldUp(Settlement):
+        """Lets nothing through until it is told to."""
+
+        let_go = asyncio.Event()
+
+        async def settle(self, messages: Sequence[Incoming], channel: Any, *, queue: str) -> None:
+            await self.let_go.wait()
+            await super().settle(messages, channel, queue=queue)
+
+    record, settlement = Recorder(), HeldUp(link=link, names=names)
+    consumer = GroupConsumer(link=link, queue=names.submissions, handler=record, settlement=settlement, group=1)
+    await consumer.start()
+
+    send(b"1", b"2", b"3")
+    await eventually(lambda: record.bodies == [b"1", b"2"])
+    settlement.let_go.set()
+
+    await eventually(lambda: record.bodies == [b"1", b"2", b"3"])
+    await consumer.stop()
+    assert left(foreign, names.submissions) == 0
+
+
+async def test_answers_that_break_give_the_messages_back(
+    link: BrokerLink, names: BrokerNames, send: Any, eventually: Eventually, foreign: BlockingChannel
+) -> None:
+    class BreaksOnce(Settlement):
+        broken = False
+
+        async def settle(self, messages: Sequence[Incoming], channel: Any, *, queue: str) -> None:
+            if not self.broken:
+                self.broken = True
+                raise RuntimeError("a bug")
+            await super().settle(messages, channel, queue=queue)
+
+    record = Recorder()
+    consumer = GroupConsumer(
+        link=link,
+        queue=names.submissions,
+        handler=record,
+        settlement=BreaksOnce(link=link, names=names),
+        backoff=Backoff(first=0.02, longest=0.1),
+    )
+    await consumer.start()
+
+    send(b"x")
+
+    await eventually(lambda: record.bodies == [b"x", b"x"])
+    await consumer.stop()
+    assert record.messages[1].redelivered
+    assert left(foreign, names.submissions) == 0
 
 
 async def test_a_queue_that_is_deleted_and_made_again_is_consumed_again(  # noqa: PLR0917

@@ -285,6 +285,27 @@ async def test_a_commit_whose_answer_is_lost_is_asked_for_and_not_done_again(
     assert [str(job["id"]) for job in await stored(connection)] == answer["job_ids"]
 
 
+@pytest.mark.parametrize("lost", ["statement", "stored"])
+async def test_a_keyed_submission_whose_answer_is_lost_is_found_when_it_is_sent_again(
+    lost: str,
+    open_door: OpenDoor,
+    foreign: Foreign,
+    connection: asyncpg.Connection,
+    proxy: DatabaseProxy,
+) -> None:
+    await open_door()
+    await foreign.answer(
+        foreign.send(foreign.names.submit, "acme", a_job(), message_id="m-0")
+    )  # the statement is prepared
+    proxy.lose = lost
+
+    asked = foreign.send(foreign.names.submit, "acme", a_job(), message_id="m-1")
+
+    answer = await foreign.answer(asked)
+    assert proxy.lose is None
+    assert [str(job["id"]) for job in await stored(connection)][1:] == answer["job_ids"]
+
+
 async def test_without_the_schema_messages_wait_until_it_is_there(
     consume: Consume, foreign: Foreign, names: BrokerNames, connection: asyncpg.Connection, session: Session
 ) -> None:
