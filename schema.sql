@@ -171,7 +171,9 @@ DROP INDEX IF EXISTS job_info_keyed;
 CREATE INDEX IF NOT EXISTS job_info_key_live  ON job_info (tenant, concurrency_key) WHERE concurrency_key IS NOT NULL AND status IN ('TO_BE_RUN', 'RUNNING');
 CREATE INDEX IF NOT EXISTS job_info_key_wait  ON job_info (tenant, concurrency_key, queue, priority DESC, number) WHERE concurrency_key IS NOT NULL AND status = 'QUEUED';
 CREATE INDEX IF NOT EXISTS job_info_blocked   ON job_info (tenant, concurrency_key) WHERE status = 'QUEUED' AND blocked;
-CREATE INDEX IF NOT EXISTS job_info_retention ON job_info (status, stop_date) WHERE status IN ('SUCCEEDED', 'FAILED', 'ABORTED');
+DROP INDEX IF EXISTS job_info_retention;
+CREATE INDEX IF NOT EXISTS job_info_clean     ON job_info (status, stop_date) WHERE status IN ('SUCCEEDED', 'FAILED', 'ABORTED') AND stage_id IS NULL;
+CREATE INDEX IF NOT EXISTS job_info_stage     ON job_info (stage_id, status, number) WHERE stage_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS job_info_list      ON job_info (tenant, id);   -- the one full index: lists; without a tenant the key serves
 
 -- Runs that did not end their job: retried, handed back, lost, or followed by a restart. The last run is the row in job_info.
@@ -223,6 +225,81 @@ CREATE TABLE IF NOT EXISTS outbox_rejected (
   reason      text NOT NULL,
   content     jsonb NOT NULL
 );
+
+-- Pipelines: ordered stages of jobs. docs/pipelines.md has the protocol. The row is the lock of the whole tree: whoever writes it or one of its
+-- stages holds it, and who holds it waits for no job row.
+CREATE TABLE IF NOT EXISTS pipeline (
+  id                uuid PRIMARY KEY,
+  tenant            text NOT NULL,
+  name              text NOT NULL,
+  queue             text NOT NULL,
+  priority          integer NOT NULL DEFAULT 0,
+  status            text NOT NULL DEFAULT 'PENDING' CHECK (status IN ('PENDING', 'QUEUED', 'RUNNING', 'SUCCEEDED', 'FAILED', 'ABORTED')),
+  open              boolean NOT NULL DEFAULT false,              -- not sealed: it cannot finish
+  paused            boolean NOT NULL DEFAULT false,              -- nothing new starts
+  ending            text CHECK (ending IN ('FAILED', 'ABORTED')),   -- how it ends once its last job has
+  reason            text,                                        -- why it failed or was aborted
+  unsettled         boolean NOT NULL DEFAULT false,              -- jobs are left to be moved: any daemon goes on
+  sequence          integer NOT NULL DEFAULT 1,
+  percent_completed smallint NOT NULL DEFAULT 0,
+  data              jsonb NOT NULL DEFAULT '{}',
+  user_metadata     jsonb NOT NULL DEFAULT '{}',
+  owner             text,
+  description       text,
+  correlation_id    text,
+  traceparent       text,
+  idempotency_key   text,
+  created_date      timestamptz NOT NULL DEFAULT clock_timestamp(),
+  updated_date      timestamptz NOT NULL DEFAULT clock_timestamp(),
+  start_date        timestamptz,
+  stop_date         timestamptz,
+  CONSTRAINT pipeline_status_fits CHECK ((status IN ('SUCCEEDED', 'FAILED', 'ABORTED')) = (stop_date IS NOT NULL) AND (stop_date IS NULL OR NOT unsettled))
+) WITH (fillfactor = 50);
+CREATE UNIQUE INDEX IF NOT EXISTS pipeline_key ON pipeline (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL;
+CREATE INDEX IF NOT EXISTS pipeline_list       ON pipeline (tenant, id);
+CREATE INDEX IF NOT EXISTS pipeline_unsettled  ON pipeline (id) WHERE unsettled;
+CREATE INDEX IF NOT EXISTS pipeline_retention  ON pipeline (status, stop_date) WHERE status IN ('SUCCEEDED', 'FAILED', 'ABORTED');
+
+-- Waiting and live jobs are counted from their own rows, by whoever asks.
+CREATE TABLE IF NOT EXISTS stage (
+  id                uuid PRIMARY KEY,
+  pipeline_id       uuid NOT NULL REFERENCES pipeline ON DELETE CASCADE,
+  position          integer NOT NULL CHECK (position > 0),
+  name              text NOT NULL,
+  job_class         text,                                        -- of its jobs that name none
+  status            text NOT NULL DEFAULT 'PENDING' CHECK (status IN ('PENDING', 'QUEUED', 'RUNNING', 'SUCCEEDED', 'FAILED', 'ABORTED')),
+  hold              boolean NOT NULL DEFAULT false,              -- does not open before it is released
+  open              boolean NOT NULL DEFAULT false,              -- not sealed: more jobs will come
+  on_failure        text NOT NULL DEFAULT 'finish_stage' CHECK (on_failure IN ('finish_stage', 'abort_stage', 'continue')),
+  allowed_failures  double precision NOT NULL DEFAULT 0 CHECK (allowed_failures BETWEEN 0 AND 1),   -- a share of its jobs
+  max_attempts      integer NOT NULL DEFAULT 3,                  -- of its jobs that say nothing else
+  reason            text,
+  total             integer NOT NULL DEFAULT 0,                  -- its jobs,
+  succeeded         integer NOT NULL DEFAULT 0,                  -- those that have ended so,
+  failed            integer NOT NULL DEFAULT 0,
+  aborted           integer NOT NULL DEFAULT 0,
+  retried           integer NOT NULL DEFAULT 0,                  -- and runs that were followed by another attempt
+  percent_completed smallint GENERATED ALWAYS AS (CASE WHEN status = 'SUCCEEDED' THEN 100 WHEN total = 0 THEN 0 ELSE succeeded::bigint * 100 / total END) STORED,
+  sequence          integer NOT NULL DEFAULT 1,
+  told_percent      smallint NOT NULL DEFAULT 0,                 -- the progress that was told last, and when
+  told_at           timestamptz,
+  data              jsonb NOT NULL DEFAULT '{}',
+  user_metadata     jsonb NOT NULL DEFAULT '{}',
+  created_date      timestamptz NOT NULL DEFAULT clock_timestamp(),
+  open_date         timestamptz,
+  start_date        timestamptz,
+  stop_date         timestamptz,
+  UNIQUE (pipeline_id, position),
+  CONSTRAINT stage_counts_fit CHECK (least(succeeded, failed, aborted, retried) >= 0 AND succeeded + failed + aborted <= total),
+  CONSTRAINT stage_status_fits CHECK ((status IN ('SUCCEEDED', 'FAILED', 'ABORTED')) = (stop_date IS NOT NULL) AND (stop_date IS NULL OR succeeded + failed + aborted = total))
+) WITH (fillfactor = 50);
+
+-- What is to be published of pipelines and stages: arrays of facts in their order, one row per transaction. The id is drawn under the pipeline's lock.
+CREATE TABLE IF NOT EXISTS pipeline_outbox (
+  id         bigint GENERATED ALWAYS AS IDENTITY (CACHE 1) PRIMARY KEY,
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  facts      jsonb NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
 
 -- Durable subscriptions, as the client that declared the queue said.
 CREATE TABLE IF NOT EXISTS subscription (
@@ -343,9 +420,8 @@ CREATE OR REPLACE FUNCTION is_published(events text, status text) RETURNS boolea
   SELECT events = 'all' OR events = 'final' AND status IN ('SUCCEEDED', 'FAILED', 'ABORTED')
 $$;
 
--- Stores the jobs of a JSON array (or one object), all or none. Returns one row for each, in the order given; `created` is
--- false where the idempotency key named a job that existed. Bad input: SQLSTATE 22023, DETAIL is {"code", "field", "index"}.
-CREATE OR REPLACE FUNCTION submit(jobs jsonb) RETURNS TABLE (job_id uuid, created boolean)
+-- What `submit` does, also for the jobs of a stage: `held_by` is 'stage' where that is not open.
+CREATE OR REPLACE FUNCTION submit_into(jobs jsonb, for_pipeline uuid, for_stage uuid, held_by text) RETURNS TABLE (job_id uuid, created boolean)
 LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
 DECLARE
   problem      record;
@@ -404,16 +480,18 @@ BEGIN
 
   WITH stored AS (
     INSERT INTO job_info (id, tenant, queue, job_class, status, held, priority, max_attempts, locked, owner, description, parameters, user_metadata,
-                          concurrency_key, correlation_id, traceparent, timeout, expiration_date, trigger_after_date, created_date, queued_date)
+                          concurrency_key, correlation_id, traceparent, timeout, expiration_date, trigger_after_date, created_date, queued_date,
+                          pipeline_id, stage_id)
     SELECT ids[e.n], coalesce(e.job ->> 'tenant', 'default'), coalesce(e.job ->> 'queue', 'default'), e.job ->> 'job_class',
            CASE WHEN h.held IS NULL THEN 'QUEUED' ELSE 'PENDING' END, h.held,
            coalesce(priority_number(e.job ->> 'priority'), 0), (e.job ->> 'max_attempts')::numeric::integer, coalesce((e.job ->> 'locked')::boolean, false),
            e.job ->> 'owner', e.job ->> 'description', coalesce(nullif(e.job -> 'parameters', 'null'), '{}'), coalesce(nullif(e.job -> 'user_metadata', 'null'), '{}'),
            e.job ->> 'concurrency_key', e.job ->> 'correlation_id', e.job ->> 'traceparent', (e.job ->> 'timeout')::double precision,
-           zoned_date(e.job ->> 'expiration_date'), d.trigger_date, now_is, CASE WHEN h.held IS NULL THEN now_is END
+           zoned_date(e.job ->> 'expiration_date'), d.trigger_date, now_is, CASE WHEN h.held IS NULL THEN now_is END,
+           for_pipeline, for_stage
     FROM jsonb_array_elements(jobs) WITH ORDINALITY e(job, n),
          LATERAL (SELECT CASE WHEN e.job ->> 'trigger_after_date' IS NOT NULL THEN zoned_date(e.job ->> 'trigger_after_date') END AS trigger_date) d,
-         LATERAL (SELECT CASE WHEN d.trigger_date > now_is THEN 'trigger' WHEN e.job ->> 'status' = 'PENDING' THEN 'user' END AS held) h
+         LATERAL (SELECT CASE WHEN held_by IS NOT NULL THEN held_by WHEN d.trigger_date > now_is THEN 'trigger' WHEN e.job ->> 'status' = 'PENDING' THEN 'user' END AS held) h
     WHERE stored_ids[e.n] = ids[e.n] ORDER BY e.n
     RETURNING id, queue, status, held, priority, trigger_after_date
   ), told AS (
@@ -434,12 +512,20 @@ BEGIN
   RETURN QUERY SELECT f.id, f.id = ids[f.n] FROM unnest(stored_ids) WITH ORDINALITY f(id, n) ORDER BY f.n;
 END $$;
 
+-- Stores the jobs of a JSON array (or one object), all or none. Returns one row for each, in the order given; `created` is
+-- false where the idempotency key named a job that existed. Bad input: SQLSTATE 22023, DETAIL is {"code", "field", "index"}.
+CREATE OR REPLACE FUNCTION submit(jobs jsonb) RETURNS TABLE (job_id uuid, created boolean) LANGUAGE sql VOLATILE SET search_path FROM CURRENT AS $$
+  SELECT s.job_id, s.created FROM submit_into(jobs, NULL, NULL, NULL) s
+$$;
+
 
 -- ---------------------------------------------------------------------------------------------------------------- stop
 
 -- Stops jobs: waiting ones end ABORTED here and now, live ones get a mark that their daemon obeys, ended ones stay as they are.
--- One row for each id, in the order given. `only_tenant` walls off: another tenant's job is as unknown as none.
-CREATE OR REPLACE FUNCTION stop_jobs(ids uuid[], reason text DEFAULT NULL, only_tenant text DEFAULT NULL)
+-- One row for each id, in the order given. `only_tenant` walls off: another tenant's job is as unknown as none. `settles`: their stages are
+-- told here and now; `settle` itself calls it without.
+DROP FUNCTION IF EXISTS stop_jobs(uuid[], text, text);
+CREATE OR REPLACE FUNCTION stop_jobs(ids uuid[], reason text DEFAULT NULL, only_tenant text DEFAULT NULL, settles boolean DEFAULT true)
 RETURNS TABLE (job_id uuid, status text, accepted boolean, code text)
 LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
 DECLARE
@@ -447,6 +533,7 @@ DECLARE
   seen  jsonb;
   woken uuid[];
   told  boolean;
+  of_stages uuid[];   -- of each job that is ABORTED now
 BEGIN
   WITH locked AS MATERIALIZED (
     SELECT j.id, j.status AS was, j.blocked, j.tenant, j.concurrency_key FROM job_info j
@@ -463,7 +550,7 @@ BEGIN
         stop_reason       = coalesce(j.stop_reason, why)
     FROM locked l
     WHERE j.id = l.id AND j.id = ANY (stop_jobs.ids) AND j.status IN ('PENDING', 'QUEUED', 'TO_BE_RUN', 'RUNNING')
-    RETURNING j.id, j.queue, j.status, l.was, j.sequence, j.run, j.attempt, j.stop_date, j.priority, j.percent_completed, j.daemon_id
+    RETURNING j.id, j.queue, j.status, l.was, j.sequence, j.run, j.attempt, j.stop_date, j.priority, j.percent_completed, j.daemon_id, j.stage_id
   ), box AS (
     INSERT INTO outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
     SELECT array_agg(c.id), array_agg(c.sequence), array_agg(c.run), array_agg(c.attempt), array_agg(c.status), array_agg(c.was), array_agg(c.stop_date),
@@ -473,12 +560,16 @@ BEGIN
     HAVING count(*) > 0 RETURNING id
   )
   SELECT jsonb_object_agg(l.id, jsonb_build_array(coalesce(c.status, l.was), c.id IS NOT NULL)),
-         array_agg(DISTINCT c.daemon_id) FILTER (WHERE c.daemon_id IS NOT NULL), EXISTS (SELECT FROM box)
-  INTO seen, woken, told FROM locked l LEFT JOIN changed c ON c.id = l.id;
+         array_agg(DISTINCT c.daemon_id) FILTER (WHERE c.daemon_id IS NOT NULL), EXISTS (SELECT FROM box),
+         array_agg(c.stage_id) FILTER (WHERE c.status = 'ABORTED' AND c.stage_id IS NOT NULL)
+  INTO seen, woken, told, of_stages FROM locked l LEFT JOIN changed c ON c.id = l.id;
 
   PERFORM pg_notify(current_schema() || '_stop', d::text) FROM unnest(woken) d;
   IF told THEN
     PERFORM pg_notify(current_schema() || '_facts', '');
+  END IF;
+  IF settles AND of_stages IS NOT NULL THEN
+    PERFORM settle(of_stages, array_fill('ABORTED'::text, ARRAY[cardinality(of_stages)]));
   END IF;
   RETURN QUERY
   SELECT i.id, seen -> (i.id::text) ->> 0, coalesce((seen -> (i.id::text) ->> 1)::boolean, false),
@@ -496,6 +587,635 @@ BEGIN
     RAISE EXCEPTION 'there is no job %', stop.job_id USING ERRCODE = 'P0002', DETAIL = '{"code": "unknown_job"}';
   END IF;
   RETURN answer.status;
+END $$;
+
+
+-- ----------------------------------------------------------------------------------------------------------- pipelines
+
+-- What is published of one change of a pipeline (`s` NULL) or of one of its stages.
+CREATE OR REPLACE FUNCTION pipeline_fact(p pipeline, s stage, previous text, moment timestamptz) RETURNS jsonb LANGUAGE sql STABLE AS $$
+  SELECT jsonb_build_object('kind', CASE WHEN (s).id IS NULL THEN 'pipeline' ELSE 'stage' END, 'pipeline_id', (p).id, 'stage_id', (s).id, 'tenant', (p).tenant,
+           'name', (p).name, 'owner', (p).owner, 'description', (p).description, 'correlation_id', (p).correlation_id, 'traceparent', (p).traceparent,
+           'previous_status', previous, 'time', moment)
+      || CASE WHEN (s).id IS NULL
+           THEN jsonb_build_object('status', (p).status, 'sequence', (p).sequence, 'percent_completed', (p).percent_completed, 'reason', (p).reason,
+                                   'priority', (p).priority)
+           ELSE jsonb_build_object('status', (s).status, 'sequence', (s).sequence, 'percent_completed', (s).percent_completed, 'reason', (s).reason,
+                                   'position', (s).position, 'stage_name', (s).name, 'job_class', (s).job_class, 'total', (s).total, 'succeeded', (s).succeeded,
+                                   'failed', (s).failed, 'aborted', (s).aborted, 'retried', (s).retried) END
+$$;
+
+-- How many of a stage's jobs may fail or be aborted.
+CREATE OR REPLACE FUNCTION failures_allowed(s stage) RETURNS integer LANGUAGE sql IMMUTABLE AS $$
+  SELECT CASE WHEN (s).on_failure = 'continue' THEN floor((s).allowed_failures * (s).total + 1e-9)::integer ELSE 0 END
+$$;
+
+-- Lets the next jobs of an open stage run: PENDING → QUEUED, or to their trigger date. How many; rows that somebody holds are left out.
+CREATE OR REPLACE FUNCTION enqueue_stage(for_stage uuid, batch integer) RETURNS integer LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+DECLARE
+  moved  integer;
+  woken  text[];
+  told   boolean;
+  moment timestamptz := clock_timestamp();
+BEGIN
+  WITH locked AS MATERIALIZED (
+    SELECT j.id FROM job_info j WHERE j.stage_id = for_stage AND j.status = 'PENDING' AND j.held = 'stage' ORDER BY j.number LIMIT batch FOR NO KEY UPDATE SKIP LOCKED
+  ), changed AS (
+    UPDATE job_info j
+    SET status      = CASE WHEN j.trigger_after_date > moment THEN 'PENDING' ELSE 'QUEUED' END,
+        held        = CASE WHEN j.trigger_after_date > moment THEN 'trigger' END,
+        queued_date = CASE WHEN j.trigger_after_date > moment THEN NULL ELSE moment END,
+        sequence    = j.sequence + CASE WHEN j.trigger_after_date > moment THEN 0 ELSE 1 END
+    WHERE j.id = ANY (ARRAY(SELECT l.id FROM locked l)) AND j.status = 'PENDING' AND j.held = 'stage'
+    RETURNING j.id, j.status, j.queue, j.sequence, j.run, j.attempt, j.priority, j.percent_completed, j.tenant, j.concurrency_key
+  ), keyed AS (
+    INSERT INTO concurrency_key (tenant, key)
+    SELECT DISTINCT c.tenant, c.concurrency_key FROM changed c WHERE c.concurrency_key IS NOT NULL ORDER BY 1, 2 ON CONFLICT DO NOTHING
+  ), box AS (
+    INSERT INTO outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
+    SELECT array_agg(c.id), array_agg(c.sequence), array_agg(c.run), array_agg(c.attempt), array_agg('QUEUED'::text), array_agg('PENDING'::text), array_agg(moment),
+           array_agg(c.priority), array_agg(c.percent_completed), array_agg(NULL::jsonb)
+    FROM changed c WHERE c.status = 'QUEUED' AND NOT EXISTS (SELECT FROM queue q WHERE q.queue = c.queue AND NOT is_published(q.events, 'QUEUED'))
+    HAVING count(*) > 0 RETURNING id
+  )
+  SELECT count(*), array_agg(DISTINCT c.queue) FILTER (WHERE c.status = 'QUEUED'), EXISTS (SELECT FROM box) INTO moved, woken, told FROM changed c;
+  PERFORM announce(woken, told);
+  RETURN moved;
+END $$;
+
+-- Moves pipelines on after jobs of their stages have changed, in the transaction that changed them. `stages` and `changes` have one element for
+-- each job that changed: started, retried, SUCCEEDED, FAILED, ABORTED. `also` names pipelines to be looked at whatever changed. Who calls it may
+-- hold job rows; it takes the pipelines' rows in order, and from there on waits for nothing. True where jobs are left to be moved: then the
+-- pipeline is `unsettled`, and whoever calls `settle` for it again moves the next ones. docs/pipelines.md has the protocol.
+CREATE OR REPLACE FUNCTION settle(stages uuid[], changes text[], also uuid[] DEFAULT '{}') RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+DECLARE
+  p       pipeline%ROWTYPE;
+  before  pipeline%ROWTYPE;
+  s       stage%ROWTYPE;
+  moment  timestamptz;
+  told    jsonb := '[]';
+  budget  integer := 1000;      -- jobs moved in one call
+  searching boolean;              -- whether to look for jobs that are left to be moved
+  moved   integer;
+  ids     uuid[];
+  was     text;
+  bad     integer;
+  left_over boolean := false;
+BEGIN
+  FOR p IN
+    SELECT * FROM pipeline x
+    WHERE x.id = ANY (also || ARRAY(SELECT t.pipeline_id FROM stage t WHERE t.id = ANY (stages))) ORDER BY x.id FOR NO KEY UPDATE
+  LOOP
+    moment := clock_timestamp();
+    before := p;
+    searching := p.unsettled OR p.id = ANY (also);
+    p.unsettled := false;
+    CONTINUE WHEN p.stop_date IS NOT NULL;
+
+    FOR s IN
+      WITH delta AS (
+        SELECT t.id, count(*) FILTER (WHERE c.change = 'started') AS started, count(*) FILTER (WHERE c.change = 'retried') AS retried,
+               count(*) FILTER (WHERE c.change = 'SUCCEEDED') AS succeeded, count(*) FILTER (WHERE c.change = 'FAILED') AS failed,
+               count(*) FILTER (WHERE c.change = 'ABORTED') AS aborted
+        FROM unnest(stages, changes) c(stage, change) JOIN stage t ON t.id = c.stage AND t.pipeline_id = p.id GROUP BY t.id
+      ), news AS (
+        SELECT d.*, t.status = 'QUEUED' AND d.started > 0 AS begins,
+               t.status = 'RUNNING' AND t.told_at < moment - interval '1 second' AND t.succeeded + d.succeeded < t.total
+                 AND (t.succeeded + d.succeeded) * 100 / t.total > t.told_percent AS progresses
+        FROM delta d JOIN stage t ON t.id = d.id
+      )
+      UPDATE stage t
+      SET succeeded    = t.succeeded + n.succeeded,
+          failed       = t.failed + n.failed,
+          aborted      = t.aborted + n.aborted,
+          retried      = t.retried + n.retried,
+          status       = CASE WHEN n.begins THEN 'RUNNING' ELSE t.status END,
+          start_date   = CASE WHEN n.begins THEN moment ELSE t.start_date END,
+          sequence     = t.sequence + (n.begins OR n.progresses)::integer,
+          told_at      = CASE WHEN n.begins OR n.progresses THEN moment ELSE t.told_at END,
+          told_percent = CASE WHEN n.begins OR n.progresses THEN (t.succeeded + n.succeeded) * 100 / t.total ELSE t.told_percent END
+      FROM news n WHERE t.id = n.id RETURNING t.*
+    LOOP
+      IF s.told_at = moment THEN
+        told := told || pipeline_fact(p, s, CASE WHEN s.start_date = moment THEN 'QUEUED' ELSE s.status END, moment);
+      END IF;
+      IF p.status = 'QUEUED' AND s.status = 'RUNNING' THEN
+        p.status := 'RUNNING';
+        p.start_date := moment;
+        p.sequence := p.sequence + 1;
+        told := told || pipeline_fact(p, NULL, 'QUEUED', moment);
+      END IF;
+    END LOOP;
+
+    WHILE p.ending IS NULL AND p.status IN ('QUEUED', 'RUNNING') LOOP
+      SELECT * INTO s FROM stage t WHERE t.pipeline_id = p.id AND t.stop_date IS NULL ORDER BY t.position LIMIT 1;
+      IF NOT FOUND THEN
+        EXIT WHEN p.open OR p.paused;
+        was := p.status;
+        p.status := 'SUCCEEDED';
+        p.stop_date := moment;
+        p.percent_completed := 100;
+        p.sequence := p.sequence + 1;
+        told := told || pipeline_fact(p, NULL, was, moment);
+        EXIT;
+      END IF;
+      IF s.status = 'PENDING' THEN
+        EXIT WHEN p.paused OR s.hold;
+        UPDATE stage t SET status = 'QUEUED', open_date = moment, sequence = t.sequence + 1 WHERE t.id = s.id RETURNING * INTO s;
+        told := told || pipeline_fact(p, s, 'PENDING', moment);
+        searching := true;
+      END IF;
+      IF searching AND s.succeeded + s.failed + s.aborted < s.total THEN
+        moved := enqueue_stage(s.id, budget);
+        budget := budget - moved;
+        p.unsettled := EXISTS (SELECT FROM job_info j WHERE j.stage_id = s.id AND j.status = 'PENDING' AND j.held = 'stage');
+      END IF;
+      bad := s.failed + s.aborted;
+      IF bad > failures_allowed(s) AND (s.on_failure = 'abort_stage' OR s.succeeded + bad = s.total AND NOT s.open) THEN
+        p.ending := 'FAILED';
+        p.reason := format('stage %s (%s): %s of its %s jobs failed%s', s.position, s.name, bad, s.total,
+                           CASE WHEN s.aborted = bad THEN ' (aborted)' WHEN s.aborted > 0 THEN format(' (%s of them aborted)', s.aborted) ELSE '' END);
+        EXIT;
+      END IF;
+      EXIT WHEN s.succeeded + bad < s.total OR s.open OR s.total = 0 AND (p.open OR p.paused);
+      was := s.status;
+      UPDATE stage t SET status = 'SUCCEEDED', stop_date = moment, sequence = t.sequence + 1 WHERE t.id = s.id RETURNING * INTO s;
+      told := told || pipeline_fact(p, s, was, moment);
+      searching := false;
+    END LOOP;
+
+    IF p.ending IS NOT NULL THEN
+      IF searching OR before.ending IS NULL THEN
+        ids := ARRAY(SELECT j.id FROM job_info j WHERE j.stage_id = ANY (ARRAY(SELECT t.id FROM stage t WHERE t.pipeline_id = p.id AND t.stop_date IS NULL))
+                       AND (j.status IN ('PENDING', 'QUEUED') OR j.status IN ('TO_BE_RUN', 'RUNNING') AND j.stop_requested_at IS NULL)
+                     LIMIT budget FOR NO KEY UPDATE SKIP LOCKED);
+        budget := budget - cardinality(ids);
+        UPDATE stage t SET aborted = t.aborted + d.aborted
+        FROM (SELECT j.stage_id, count(*) AS aborted FROM stop_jobs(ids, p.reason, NULL, false) x JOIN job_info j ON j.id = x.job_id WHERE x.status = 'ABORTED' GROUP BY j.stage_id) d
+        WHERE t.id = d.stage_id;
+        p.unsettled := EXISTS (SELECT FROM job_info j WHERE j.stage_id = ANY (ARRAY(SELECT t.id FROM stage t WHERE t.pipeline_id = p.id AND t.stop_date IS NULL))
+                                 AND (j.status IN ('PENDING', 'QUEUED') OR j.status IN ('TO_BE_RUN', 'RUNNING') AND j.stop_requested_at IS NULL));
+      END IF;
+      FOR s IN SELECT * FROM stage t WHERE t.pipeline_id = p.id AND t.stop_date IS NULL AND t.succeeded + t.failed + t.aborted = t.total ORDER BY t.position LOOP
+        was := s.status;
+        bad := s.failed + s.aborted;
+        UPDATE stage t
+        SET status    = CASE WHEN s.open_date IS NULL THEN 'ABORTED' WHEN bad <= failures_allowed(s) AND s.total > 0 AND NOT s.open THEN 'SUCCEEDED' WHEN p.ending = 'ABORTED' THEN 'ABORTED' ELSE 'FAILED' END,
+            reason    = CASE WHEN s.open_date IS NULL OR bad > failures_allowed(s) OR s.total = 0 OR s.open THEN p.reason END,
+            open      = false, stop_date = moment, sequence = t.sequence + 1
+        WHERE t.id = s.id RETURNING * INTO s;
+        told := told || pipeline_fact(p, s, was, moment);
+      END LOOP;
+    END IF;
+
+    p.percent_completed := CASE WHEN p.status = 'SUCCEEDED' THEN 100 ELSE coalesce((SELECT floor(avg(t.percent_completed)) FROM stage t WHERE t.pipeline_id = p.id), 0) END;
+    IF p.ending IS NOT NULL AND NOT EXISTS (SELECT FROM stage t WHERE t.pipeline_id = p.id AND t.stop_date IS NULL) THEN
+      was := p.status;
+      -- Stopped so late that all had succeeded: nobody writes over that.
+      p.status := CASE WHEN p.open OR p.start_date IS NULL OR EXISTS (SELECT FROM stage t WHERE t.pipeline_id = p.id AND t.status <> 'SUCCEEDED') THEN p.ending ELSE 'SUCCEEDED' END;
+      p.reason := CASE WHEN p.status <> 'SUCCEEDED' THEN p.reason END;
+      p.ending := NULL;
+      p.stop_date := moment;
+      p.unsettled := false;
+      p.sequence := p.sequence + 1;
+      told := told || pipeline_fact(p, NULL, was, moment);
+    END IF;
+    IF p IS DISTINCT FROM before THEN
+      UPDATE pipeline x
+      SET status = p.status, ending = p.ending, reason = p.reason, unsettled = p.unsettled, sequence = p.sequence, percent_completed = p.percent_completed,
+          start_date = p.start_date, stop_date = p.stop_date, updated_date = moment
+      WHERE x.id = p.id;
+    END IF;
+    left_over := left_over OR p.unsettled;
+  END LOOP;
+
+  IF told <> '[]' THEN
+    INSERT INTO pipeline_outbox (facts) VALUES (told);
+    PERFORM pg_notify(current_schema() || '_facts', '');
+  END IF;
+  IF left_over THEN
+    PERFORM pg_notify(current_schema() || '_due', '');
+  END IF;
+  RETURN left_over;
+END $$;
+
+-- What is wrong with a pipeline, apart from its stages, or with one of its stages, apart from its jobs: [code, field, text], or NULL.
+CREATE OR REPLACE FUNCTION pipeline_problem(pipeline jsonb) RETURNS text[] LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+  SELECT CASE
+    WHEN jsonb_typeof(pipeline) <> 'object' THEN ARRAY['bad_field', NULL, 'a pipeline must be an object']
+    WHEN pipeline - ARRAY['name', 'tenant', 'queue', 'priority', 'owner', 'description', 'correlation_id', 'traceparent', 'data', 'user_metadata', 'status', 'open',
+                          'idempotency_key', 'stages'] <> '{}'
+      THEN ARRAY['unknown_field', first_member(pipeline - ARRAY['name', 'tenant', 'queue', 'priority', 'owner', 'description', 'correlation_id', 'traceparent', 'data',
+                   'user_metadata', 'status', 'open', 'idempotency_key', 'stages']), 'is not a field of a pipeline']
+    WHEN jsonb_typeof(pipeline -> 'name') IS DISTINCT FROM 'string' OR pipeline ->> 'name' !~ '^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$'
+      THEN ARRAY['bad_field', 'name', 'is required and must match [A-Za-z0-9][A-Za-z0-9_-]{0,63}']
+    WHEN pipeline -> 'open' <> 'null' AND jsonb_typeof(pipeline -> 'open') <> 'boolean' THEN ARRAY['bad_field', 'open', 'must be true or false']
+    WHEN pipeline -> 'data' <> 'null' AND document_problem(pipeline -> 'data') IS NOT NULL
+      THEN ARRAY[CASE WHEN document_problem(pipeline -> 'data') LIKE '%larger%' THEN 'too_large' ELSE 'bad_field' END, 'data', document_problem(pipeline -> 'data')]
+    WHEN pipeline -> 'stages' <> 'null' AND jsonb_typeof(pipeline -> 'stages') <> 'array' THEN ARRAY['bad_field', 'stages', 'must be an array']
+    ELSE submission_problem((pipeline - ARRAY['name', 'data', 'open', 'stages']) || '{"job_class": "any"}')
+  END
+$$;
+
+CREATE OR REPLACE FUNCTION stage_problem(stage jsonb) RETURNS text[] LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+  SELECT CASE
+    WHEN jsonb_typeof(stage) <> 'object' THEN ARRAY['bad_field', NULL, 'a stage must be an object']
+    WHEN stage - ARRAY['name', 'job_class', 'data', 'user_metadata', 'hold', 'open', 'on_failure', 'allowed_failures', 'max_attempts', 'jobs'] <> '{}'
+      THEN ARRAY['unknown_field', first_member(stage - ARRAY['name', 'job_class', 'data', 'user_metadata', 'hold', 'open', 'on_failure', 'allowed_failures', 'max_attempts', 'jobs']),
+                 'is not a field of a stage']
+    WHEN stage -> 'name' <> 'null' AND (jsonb_typeof(stage -> 'name') <> 'string' OR stage ->> 'name' !~ '^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$')
+      THEN ARRAY['bad_field', 'name', 'must match [A-Za-z0-9][A-Za-z0-9_-]{0,63}']
+    WHEN stage -> 'hold' <> 'null' AND jsonb_typeof(stage -> 'hold') <> 'boolean' THEN ARRAY['bad_field', 'hold', 'must be true or false']
+    WHEN stage -> 'open' <> 'null' AND jsonb_typeof(stage -> 'open') <> 'boolean' THEN ARRAY['bad_field', 'open', 'must be true or false']
+    WHEN stage -> 'on_failure' <> 'null' AND coalesce(stage ->> 'on_failure', '') NOT IN ('finish_stage', 'abort_stage', 'continue')
+      THEN ARRAY['bad_field', 'on_failure', 'must be finish_stage, abort_stage or continue']
+    WHEN stage -> 'allowed_failures' <> 'null' AND NOT CASE jsonb_typeof(stage -> 'allowed_failures') WHEN 'number' THEN (stage -> 'allowed_failures')::numeric BETWEEN 0 AND 1 ELSE false END
+      THEN ARRAY['bad_field', 'allowed_failures', 'must be a share from 0 to 1']
+    WHEN stage -> 'allowed_failures' <> 'null' AND coalesce(stage ->> 'on_failure', '') <> 'continue' THEN ARRAY['bad_field', 'allowed_failures', 'goes with on_failure continue only']
+    WHEN stage -> 'data' <> 'null' AND document_problem(stage -> 'data') IS NOT NULL
+      THEN ARRAY[CASE WHEN document_problem(stage -> 'data') LIKE '%larger%' THEN 'too_large' ELSE 'bad_field' END, 'data', document_problem(stage -> 'data')]
+    WHEN stage -> 'jobs' <> 'null' AND jsonb_typeof(stage -> 'jobs') <> 'array' THEN ARRAY['bad_field', 'jobs', 'must be an array']
+    ELSE submission_problem(jsonb_strip_nulls(jsonb_build_object('job_class', coalesce(nullif(stage -> 'job_class', 'null'), '"any"'), 'user_metadata', stage -> 'user_metadata',
+                                                                 'max_attempts', stage -> 'max_attempts')))
+  END
+$$;
+
+-- Refuses a document for what is wrong at `place` in it.
+CREATE OR REPLACE FUNCTION refuse_document(place text, problem text[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  field text := nullif(concat_ws('.', nullif(place, ''), problem[2]), '');
+BEGIN
+  RAISE EXCEPTION '%', concat_ws(' ', field, problem[3]) USING ERRCODE = '22023', DETAIL = jsonb_build_object('code', problem[1], 'field', field, 'index', NULL)::text;
+END $$;
+
+-- Stores jobs of a stage whose pipeline's row is held; `place` names the array in what was submitted.
+CREATE OR REPLACE FUNCTION store_stage_jobs(p pipeline, s stage, jobs jsonb, place text) RETURNS TABLE (job_id uuid, created boolean)
+LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+DECLARE
+  inherited jsonb := jsonb_strip_nulls(jsonb_build_object('job_class', (s).job_class, 'tenant', (p).tenant, 'queue', (p).queue, 'priority', (p).priority, 'owner', (p).owner,
+                       'correlation_id', (p).correlation_id, 'traceparent', (p).traceparent, 'max_attempts', (s).max_attempts));
+  wrong     record;
+  said      text;
+  detail    text;
+BEGIN
+  IF jsonb_typeof(jobs) IS DISTINCT FROM 'array' THEN
+    PERFORM refuse_document(place, ARRAY['bad_field', NULL, 'must be an array']);
+  END IF;
+  SELECT e.n - 1 AS n, CASE WHEN jsonb_typeof(e.job) <> 'object' THEN '' WHEN e.job ? 'status' THEN 'status' ELSE 'tenant' END AS field INTO wrong
+  FROM jsonb_array_elements(jobs) WITH ORDINALITY e(job, n)
+  WHERE jsonb_typeof(e.job) <> 'object' OR e.job -> 'status' <> 'null' OR e.job -> 'tenant' <> 'null' AND e.job ->> 'tenant' <> (p).tenant ORDER BY e.n LIMIT 1;
+  IF FOUND THEN
+    PERFORM refuse_document(format('%s[%s]', place, wrong.n), CASE wrong.field
+      WHEN '' THEN ARRAY['bad_field', NULL, 'must be an object']
+      WHEN 'status' THEN ARRAY['bad_field', 'status', 'cannot be given: the stage decides when its jobs are queued']
+      ELSE ARRAY['bad_field', 'tenant', 'must be that of the pipeline'] END);
+  END IF;
+  RETURN QUERY SELECT r.job_id, r.created
+  FROM submit_into((SELECT coalesce(jsonb_agg(inherited || jsonb_strip_nulls(e.job - ARRAY['parameters', 'user_metadata'])
+                                              || CASE WHEN e.job ? 'parameters' THEN jsonb_build_object('parameters', e.job -> 'parameters') ELSE '{}' END
+                                              || CASE WHEN e.job ? 'user_metadata' THEN jsonb_build_object('user_metadata', e.job -> 'user_metadata') ELSE '{}' END ORDER BY e.n), '[]')
+                    FROM jsonb_array_elements(jobs) WITH ORDINALITY e(job, n)),
+                   (p).id, (s).id, CASE WHEN (s).status = 'PENDING' OR (p).paused THEN 'stage' END) r;
+EXCEPTION WHEN invalid_parameter_value THEN
+  GET STACKED DIAGNOSTICS said = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL;
+  IF detail::jsonb -> 'index' = 'null' THEN
+    RAISE;
+  END IF;
+  RAISE EXCEPTION '%', regexp_replace(said, '^job (\d+): ', place || '[\1] ')
+    USING ERRCODE = '22023', DETAIL = jsonb_build_object('code', detail::jsonb ->> 'code', 'index', NULL,
+      'field', format('%s[%s]', place, detail::jsonb ->> 'index') || coalesce('.' || (detail::jsonb ->> 'field'), ''))::text;
+END $$;
+
+-- Stores stages of a pipeline whose row is held, behind those it has.
+CREATE OR REPLACE FUNCTION store_stages(p pipeline, stages jsonb, place text) RETURNS uuid[] LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+DECLARE
+  e      record;
+  s      stage%ROWTYPE;
+  made   uuid[] := '{}';
+  at_position integer := coalesce((SELECT max(t.position) FROM stage t WHERE t.pipeline_id = (p).id), 0);
+  stored integer;
+  opens  boolean;     -- the first stage of a pipeline that has started: its jobs are queued at once
+BEGIN
+  FOR e IN SELECT x.stage, x.n - 1 AS n, stage_problem(x.stage) AS problem FROM jsonb_array_elements(stages) WITH ORDINALITY x(stage, n) ORDER BY x.n LOOP
+    IF e.problem IS NOT NULL THEN
+      PERFORM refuse_document(format('%s[%s]', place, e.n), e.problem);
+    END IF;
+    at_position := at_position + 1;
+    opens := at_position = 1 AND (p).status = 'QUEUED' AND NOT (p).paused AND NOT coalesce((e.stage ->> 'hold')::boolean, false)
+             AND CASE jsonb_typeof(e.stage -> 'jobs') WHEN 'array' THEN e.stage -> 'jobs' <> '[]' ELSE false END;
+    INSERT INTO stage (status, sequence, open_date, id, pipeline_id, position, name, job_class, hold, open, on_failure, allowed_failures, max_attempts, data, user_metadata)
+    VALUES (CASE WHEN opens THEN 'QUEUED' ELSE 'PENDING' END, CASE WHEN opens THEN 2 ELSE 1 END, CASE WHEN opens THEN clock_timestamp() END, new_job_id(), (p).id, at_position, coalesce(e.stage ->> 'name', 'stage-' || at_position), e.stage ->> 'job_class',
+            coalesce((e.stage ->> 'hold')::boolean, false), coalesce((e.stage ->> 'open')::boolean, false), coalesce(e.stage ->> 'on_failure', 'finish_stage'),
+            CASE WHEN e.stage ->> 'on_failure' = 'continue' THEN coalesce((e.stage ->> 'allowed_failures')::double precision, 1) ELSE 0 END,
+            coalesce((e.stage ->> 'max_attempts')::numeric::integer, 3), coalesce(nullif(e.stage -> 'data', 'null'), '{}'), coalesce(nullif(e.stage -> 'user_metadata', 'null'), '{}'))
+    RETURNING * INTO s;
+    made := made || s.id;
+    IF jsonb_typeof(e.stage -> 'jobs') = 'array' THEN
+      SELECT count(*) FILTER (WHERE r.created) INTO stored FROM store_stage_jobs(p, s, e.stage -> 'jobs', format('%s[%s].jobs', place, e.n)) r;
+      UPDATE stage t SET total = stored WHERE t.id = s.id RETURNING * INTO s;
+    END IF;
+    IF opens THEN
+      INSERT INTO pipeline_outbox (facts) VALUES (jsonb_build_array(pipeline_fact(p, s, 'PENDING', s.open_date)));
+    END IF;
+  END LOOP;
+  RETURN made;
+END $$;
+
+-- Stores a pipeline with its stages and their jobs, all or nothing, and starts it unless its status is PENDING. `created` is false where the
+-- idempotency key named one that existed. Bad input: SQLSTATE 22023, DETAIL {"code", "field", "index"}; the field is a path such as stages[1].jobs[0].priority.
+CREATE OR REPLACE FUNCTION submit_pipeline(pipeline jsonb) RETURNS TABLE (pipeline_id uuid, created boolean)
+LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+#variable_conflict use_column
+DECLARE
+  given   jsonb := submit_pipeline.pipeline;
+  problem text[] := pipeline_problem(submit_pipeline.pipeline);
+  p       pipeline%ROWTYPE;
+  starts  boolean := coalesce(submit_pipeline.pipeline ->> 'status', 'QUEUED') = 'QUEUED';
+BEGIN
+  IF given IS NULL OR problem IS NOT NULL THEN
+    PERFORM refuse_document('', coalesce(problem, ARRAY['bad_field', NULL, 'a pipeline must be an object']));
+  END IF;
+  IF EXISTS (SELECT FROM setting x WHERE x.name = 'tenants.closed' AND x.value = 'true')
+     AND NOT EXISTS (SELECT FROM tenant t WHERE t.tenant = coalesce(given ->> 'tenant', 'default')) THEN
+    PERFORM refuse_document('', ARRAY['unknown_tenant', 'tenant', coalesce(given ->> 'tenant', 'default') || ' is not known, and only known tenants may submit']);
+  END IF;
+  INSERT INTO pipeline (status, sequence, id, tenant, name, queue, priority, open, owner, description, correlation_id, traceparent, data, user_metadata, idempotency_key)
+  VALUES (CASE WHEN starts THEN 'QUEUED' ELSE 'PENDING' END, CASE WHEN starts THEN 2 ELSE 1 END, new_job_id(), coalesce(given ->> 'tenant', 'default'), given ->> 'name', coalesce(given ->> 'queue', 'default'), coalesce(priority_number(given ->> 'priority'), 0),
+          coalesce((given ->> 'open')::boolean, false), given ->> 'owner', given ->> 'description', given ->> 'correlation_id', given ->> 'traceparent',
+          coalesce(nullif(given -> 'data', 'null'), '{}'), coalesce(nullif(given -> 'user_metadata', 'null'), '{}'), given ->> 'idempotency_key')
+  ON CONFLICT (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING RETURNING * INTO p;
+  IF NOT FOUND THEN
+    RETURN QUERY SELECT x.id, false FROM pipeline x WHERE x.tenant = coalesce(given ->> 'tenant', 'default') AND x.idempotency_key = given ->> 'idempotency_key';
+    RETURN;
+  END IF;
+  IF starts THEN
+    INSERT INTO pipeline_outbox (facts) VALUES (jsonb_build_array(pipeline_fact(p, NULL, 'PENDING', p.created_date)));
+    PERFORM pg_notify(current_schema() || '_facts', '');
+  END IF;
+  IF jsonb_typeof(given -> 'stages') = 'array' THEN
+    PERFORM store_stages(p, given -> 'stages', 'stages');
+  END IF;
+  PERFORM settle('{}', '{}', ARRAY[p.id]);
+  RETURN QUERY SELECT p.id, true;
+END $$;
+
+-- A pipeline's row, held, where something may be added to it. SQLSTATE P0002 where there is none, 22023 where it is too late.
+CREATE OR REPLACE FUNCTION growing_pipeline(wanted uuid, only_tenant text) RETURNS pipeline LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+DECLARE
+  p pipeline%ROWTYPE;
+BEGIN
+  SELECT * INTO p FROM pipeline x WHERE x.id = wanted AND (only_tenant IS NULL OR x.tenant = only_tenant) FOR NO KEY UPDATE;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'there is no pipeline %', wanted USING ERRCODE = 'P0002', DETAIL = '{"code": "unknown_pipeline"}';
+  ELSIF p.stop_date IS NOT NULL OR p.ending IS NOT NULL THEN
+    RAISE EXCEPTION 'nothing can be added to pipeline %: it %', wanted, CASE WHEN p.ending IS NOT NULL THEN 'is ending ' || p.ending ELSE 'is ' || p.status END
+      USING ERRCODE = '22023', DETAIL = jsonb_build_object('code', 'not_legal', 'field', NULL, 'index', NULL, 'status', p.status)::text;
+  END IF;
+  RETURN p;
+END $$;
+
+-- Adds stages (one object or an array) behind those that a pipeline has; their ids, in order.
+CREATE OR REPLACE FUNCTION add_stages(to_pipeline uuid, stages jsonb, only_tenant text DEFAULT NULL) RETURNS SETOF uuid LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+DECLARE
+  p    pipeline%ROWTYPE := growing_pipeline(to_pipeline, only_tenant);
+  made uuid[];
+BEGIN
+  made := store_stages(p, CASE WHEN jsonb_typeof(stages) = 'array' THEN stages ELSE jsonb_build_array(stages) END, 'stages');
+  PERFORM settle('{}', '{}', ARRAY[p.id]);
+  RETURN QUERY SELECT unnest(made);
+END $$;
+
+-- Adds jobs (one object or an array) to a stage that is not final; as `submit`.
+CREATE OR REPLACE FUNCTION add_jobs(to_stage uuid, jobs jsonb, only_tenant text DEFAULT NULL) RETURNS TABLE (job_id uuid, created boolean)
+LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+DECLARE
+  p pipeline%ROWTYPE;
+  s stage%ROWTYPE;
+  ids  uuid[];
+  news boolean[];
+BEGIN
+  SELECT * INTO s FROM stage t WHERE t.id = to_stage;
+  IF NOT FOUND OR NOT EXISTS (SELECT FROM pipeline x WHERE x.id = s.pipeline_id AND (only_tenant IS NULL OR x.tenant = only_tenant)) THEN
+    RAISE EXCEPTION 'there is no stage %', to_stage USING ERRCODE = 'P0002', DETAIL = '{"code": "unknown_stage"}';
+  END IF;
+  p := growing_pipeline(s.pipeline_id, only_tenant);
+  SELECT * INTO s FROM stage t WHERE t.id = to_stage;   -- as it is now that its pipeline is held
+  IF s.stop_date IS NOT NULL THEN
+    RAISE EXCEPTION 'nothing can be added to stage % (%): it has %', s.position, s.name, s.status
+      USING ERRCODE = '22023', DETAIL = jsonb_build_object('code', 'not_legal', 'field', NULL, 'index', NULL, 'status', s.status)::text;
+  END IF;
+  SELECT array_agg(r.job_id), array_agg(r.created) INTO ids, news
+  FROM store_stage_jobs(p, s, CASE WHEN jsonb_typeof(jobs) = 'array' THEN jobs ELSE jsonb_build_array(jobs) END, 'jobs') r;
+  UPDATE stage t SET total = t.total + (SELECT count(*) FILTER (WHERE n) FROM unnest(news) n) WHERE t.id = s.id;
+  PERFORM settle('{}', '{}', ARRAY[p.id]);
+  RETURN QUERY SELECT * FROM unnest(ids, news);
+END $$;
+
+-- What users do to pipelines: start, pause, resume, stop, seal, restart, set_priority, update_metadata, delete. One row for each id, in the order
+-- given: the status afterwards, whether it was accepted, and if not, the code and the reason. `argument`: of stop the reason, of set_priority the
+-- number or name, of update_metadata what is merged. docs/pipelines.md has the table of what is legal; domain/pipelines.py has it as data.
+CREATE OR REPLACE FUNCTION command_pipelines(ids uuid[], verb text, argument jsonb DEFAULT NULL, only_tenant text DEFAULT NULL)
+RETURNS TABLE (pipeline_id uuid, status text, accepted boolean, code text, reason text) LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+#variable_conflict use_column
+DECLARE
+  p        pipeline%ROWTYPE;
+  legal    boolean;
+  why      text;
+  answers  jsonb := '{}';
+  resumed  uuid[] := '{}';
+  problem  text[];
+BEGIN
+  IF verb NOT IN ('start', 'pause', 'resume', 'stop', 'seal', 'restart', 'set_priority', 'update_metadata', 'delete') THEN
+    PERFORM refuse_document('', ARRAY['bad_field', 'verb', quote_literal(verb) || ' is none for pipelines']);
+  END IF;
+  problem := CASE verb WHEN 'set_priority' THEN submission_problem(jsonb_build_object('job_class', 'any', 'priority', coalesce(argument, '""')))
+                       WHEN 'update_metadata' THEN submission_problem(jsonb_build_object('job_class', 'any', 'user_metadata', coalesce(argument, '""'))) END;
+  IF problem IS NOT NULL THEN
+    PERFORM refuse_document('', problem);
+  END IF;
+
+  FOR p IN SELECT * FROM pipeline x WHERE x.id = ANY (ids) AND (only_tenant IS NULL OR x.tenant = only_tenant) ORDER BY x.id FOR NO KEY UPDATE LOOP
+    why := NULL;
+    legal := CASE verb
+      WHEN 'start' THEN p.status = 'PENDING' AND p.ending IS NULL
+      WHEN 'pause' THEN p.status IN ('QUEUED', 'RUNNING') AND p.ending IS NULL
+      WHEN 'resume' THEN p.status IN ('QUEUED', 'RUNNING') AND p.ending IS NULL
+      WHEN 'stop' THEN p.stop_date IS NULL
+      WHEN 'seal' THEN p.stop_date IS NULL AND p.open
+      WHEN 'restart' THEN p.status IN ('FAILED', 'ABORTED')
+      WHEN 'set_priority' THEN p.stop_date IS NULL
+      WHEN 'delete' THEN p.stop_date IS NOT NULL
+      ELSE true END;
+    IF NOT legal AND p.ending IS NOT NULL THEN
+      why := 'it is ending ' || p.ending;
+    ELSIF verb = 'seal' AND NOT legal AND p.stop_date IS NULL THEN
+      why := 'it is not open';
+    ELSIF verb = 'delete' AND legal AND EXISTS (SELECT FROM outbox o, unnest(o.job_ids) i(id) JOIN job_info j ON j.id = i.id JOIN stage t ON t.id = j.stage_id WHERE t.pipeline_id = p.id) THEN
+      legal := false;
+      why := 'events of its jobs are not published yet; try again when they are';
+    END IF;
+    IF legal THEN
+      CASE verb
+        WHEN 'start' THEN
+          UPDATE pipeline x SET status = 'QUEUED', sequence = x.sequence + 1, updated_date = clock_timestamp() WHERE x.id = p.id RETURNING * INTO p;
+          INSERT INTO pipeline_outbox (facts) VALUES (jsonb_build_array(pipeline_fact(p, NULL, 'PENDING', p.updated_date)));
+        WHEN 'pause' THEN
+          UPDATE pipeline x SET paused = true, updated_date = clock_timestamp() WHERE x.id = p.id AND NOT x.paused;
+        WHEN 'resume' THEN
+          UPDATE pipeline x SET paused = false, updated_date = clock_timestamp() WHERE x.id = p.id AND x.paused;
+          resumed := resumed || p.id;
+        WHEN 'stop' THEN
+          UPDATE pipeline x SET ending = 'ABORTED', reason = left(coalesce(nullif(argument ->> 0, ''), 'the pipeline was stopped'), 1000), updated_date = clock_timestamp()
+          WHERE x.id = p.id AND x.ending IS DISTINCT FROM 'ABORTED';
+        WHEN 'seal' THEN
+          UPDATE pipeline x SET open = false, updated_date = clock_timestamp() WHERE x.id = p.id;
+          UPDATE stage t SET open = false WHERE t.pipeline_id = p.id AND t.open;
+        WHEN 'restart' THEN
+          PERFORM restart_pipeline(p);
+        WHEN 'set_priority' THEN
+          UPDATE pipeline x SET priority = priority_number(argument #>> '{}'), updated_date = clock_timestamp() WHERE x.id = p.id;
+          UPDATE job_info j SET priority = priority_number(argument #>> '{}')
+          WHERE j.id = ANY (ARRAY(SELECT w.id FROM job_info w JOIN stage t ON t.id = w.stage_id WHERE t.pipeline_id = p.id AND w.status IN ('PENDING', 'QUEUED')
+                                  ORDER BY w.id FOR NO KEY UPDATE OF w SKIP LOCKED)) AND j.status IN ('PENDING', 'QUEUED');
+        WHEN 'update_metadata' THEN
+          UPDATE pipeline x SET user_metadata = merged(x.user_metadata, argument), updated_date = clock_timestamp() WHERE x.id = p.id;
+        WHEN 'delete' THEN
+          PERFORM FROM job_info j JOIN stage t ON t.id = j.stage_id WHERE t.pipeline_id = p.id ORDER BY j.id FOR UPDATE OF j NOWAIT;
+          DELETE FROM idempotency_key k USING job_info j JOIN stage t ON t.id = j.stage_id WHERE t.pipeline_id = p.id AND k.job_id = j.id;
+          DELETE FROM job_run r USING job_info j JOIN stage t ON t.id = j.stage_id WHERE t.pipeline_id = p.id AND r.job_id = j.id;
+          DELETE FROM job_info j USING stage t WHERE t.pipeline_id = p.id AND j.stage_id = t.id;
+          DELETE FROM pipeline x WHERE x.id = p.id;
+      END CASE;
+    END IF;
+    answers := answers || jsonb_build_object(p.id, jsonb_build_object('accepted', legal, 'was', p.status, 'why', why));
+  END LOOP;
+
+  IF verb IN ('start', 'resume', 'stop', 'seal', 'restart') THEN
+    PERFORM settle('{}', '{}', ARRAY(SELECT k.id::uuid FROM jsonb_object_keys(answers) k(id) WHERE (answers -> k.id ->> 'accepted')::boolean));
+  END IF;
+  IF verb = 'start' THEN
+    PERFORM pg_notify(current_schema() || '_facts', '');
+  END IF;
+  RETURN QUERY
+  SELECT i.id, coalesce(x.status, answers -> i.id::text ->> 'was'), coalesce((answers -> i.id::text ->> 'accepted')::boolean, false),
+         CASE WHEN answers -> i.id::text IS NULL THEN 'unknown_pipeline' WHEN NOT (answers -> i.id::text ->> 'accepted')::boolean THEN 'not_legal' END,
+         answers -> i.id::text ->> 'why'
+  FROM unnest(command_pipelines.ids) WITH ORDINALITY i(id, n)
+  LEFT JOIN pipeline x ON x.id = i.id AND answers ? i.id::text ORDER BY i.n;
+END $$;
+
+-- Failed and aborted jobs wait for their stages again; what succeeded stays. The pipeline's row is held.
+CREATE OR REPLACE FUNCTION restart_pipeline(p pipeline) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+DECLARE
+  moment timestamptz := clock_timestamp();
+  now_is pipeline%ROWTYPE;
+BEGIN
+  WITH again AS MATERIALIZED (
+    SELECT j.id, j.status AS was, j.run, j.attempt, j.daemon_id, j.claim_date, j.start_date, j.stop_date, j.error_type, j.error_message
+    FROM job_info j JOIN stage t ON t.id = j.stage_id
+    WHERE t.pipeline_id = (p).id AND t.status <> 'SUCCEEDED' AND j.status IN ('FAILED', 'ABORTED') ORDER BY j.id FOR NO KEY UPDATE OF j NOWAIT
+  ), changed AS (
+    UPDATE job_info j
+    SET status = 'PENDING', held = 'stage', blocked = false, queued_date = NULL, sequence = j.sequence + 1, attempt = 0, lost_runs = 0, daemon_id = NULL,
+        claim_date = NULL, start_date = NULL, stop_date = NULL, stop_requested_at = NULL, stop_reason = NULL, percent_completed = 0, progress_done = NULL,
+        progress_total = NULL, progress_message = NULL, estimated_completion = NULL, result = NULL, result_class = NULL, error_type = NULL, error_message = NULL,
+        stack_trace = NULL, trigger_after_date = NULL
+    FROM again a WHERE j.id = a.id AND j.status = a.was
+    RETURNING j.id, j.queue, j.sequence, j.run, j.attempt, j.priority, j.percent_completed, a.was
+  ), history AS (
+    INSERT INTO job_run (job_id, run, attempt, daemon_id, claim_date, start_date, end_date, ending, error_type, error_message)
+    SELECT a.id, a.run, a.attempt, a.daemon_id, a.claim_date, a.start_date, a.stop_date, a.was, a.error_type, a.error_message
+    FROM again a JOIN changed c ON c.id = a.id WHERE a.run > 0 ON CONFLICT DO NOTHING
+  )
+  INSERT INTO outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
+  SELECT array_agg(c.id), array_agg(c.sequence), array_agg(c.run), array_agg(c.attempt), array_agg('PENDING'::text), array_agg(c.was), array_agg(moment),
+         array_agg(c.priority), array_agg(c.percent_completed), array_agg(NULL::jsonb)
+  FROM changed c WHERE NOT EXISTS (SELECT FROM queue q WHERE q.queue = c.queue AND NOT is_published(q.events, 'PENDING')) HAVING count(*) > 0;
+  UPDATE pipeline x
+  SET status = 'QUEUED', ending = NULL, reason = NULL, paused = false, stop_date = NULL, start_date = NULL, sequence = x.sequence + 1, updated_date = moment
+  WHERE x.id = (p).id RETURNING * INTO now_is;
+  WITH old AS (
+    SELECT t.id, t.status FROM stage t WHERE t.pipeline_id = (p).id AND t.status <> 'SUCCEEDED'
+  ), again AS (
+    UPDATE stage t
+    SET status = 'PENDING', failed = 0, aborted = 0, reason = NULL, stop_date = NULL, start_date = NULL, open_date = NULL, sequence = t.sequence + 1, told_percent = 0, told_at = NULL
+    FROM old o WHERE t.id = o.id RETURNING t::stage AS s, o.status AS was
+  )
+  INSERT INTO pipeline_outbox (facts)
+  SELECT jsonb_build_array(pipeline_fact(now_is, NULL, (p).status, moment)) || coalesce(jsonb_agg(pipeline_fact(now_is, a.s, a.was, moment) ORDER BY (a.s).position), '[]') FROM again a;
+END $$;
+
+-- What users do to stages: release, seal, update_metadata, increment_metadata ({"key", "by"}). Rows as of `command_pipelines`.
+CREATE OR REPLACE FUNCTION command_stages(ids uuid[], verb text, argument jsonb DEFAULT NULL, only_tenant text DEFAULT NULL)
+RETURNS TABLE (stage_id uuid, status text, accepted boolean, code text, reason text) LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+#variable_conflict use_column
+DECLARE
+  p       pipeline%ROWTYPE;
+  s       stage%ROWTYPE;
+  legal   boolean;
+  answers jsonb := '{}';
+  settled uuid[] := '{}';
+BEGIN
+  IF verb NOT IN ('release', 'seal', 'update_metadata', 'increment_metadata') THEN
+    PERFORM refuse_document('', ARRAY['bad_field', 'verb', quote_literal(verb) || ' is none for stages']);
+  ELSIF verb = 'update_metadata' AND coalesce(jsonb_typeof(argument), '') <> 'object' THEN
+    PERFORM refuse_document('', ARRAY['bad_field', 'user_metadata', 'must be an object']);
+  ELSIF verb = 'increment_metadata' AND (coalesce(jsonb_typeof(argument -> 'key'), '') <> 'string' OR coalesce(jsonb_typeof(argument -> 'by'), '') <> 'number') THEN
+    PERFORM refuse_document('', ARRAY['bad_field', NULL, 'a key and a number are needed']);
+  END IF;
+  FOR p IN SELECT * FROM pipeline x WHERE x.id = ANY (ARRAY(SELECT t.pipeline_id FROM stage t WHERE t.id = ANY (command_stages.ids)))
+             AND (only_tenant IS NULL OR x.tenant = only_tenant) ORDER BY x.id FOR NO KEY UPDATE LOOP
+    FOR s IN SELECT * FROM stage t WHERE t.pipeline_id = p.id AND t.id = ANY (command_stages.ids) ORDER BY t.position LOOP
+      legal := CASE verb WHEN 'release' THEN s.status = 'PENDING' AND p.ending IS NULL OR s.open_date IS NOT NULL AND s.stop_date IS NULL
+                         WHEN 'seal' THEN s.open AND s.stop_date IS NULL ELSE true END;
+      IF legal THEN
+        CASE verb
+          WHEN 'release' THEN UPDATE stage t SET hold = false WHERE t.id = s.id AND t.hold;
+          WHEN 'seal' THEN UPDATE stage t SET open = false WHERE t.id = s.id;
+          WHEN 'update_metadata' THEN UPDATE stage t SET user_metadata = merged(t.user_metadata, argument) WHERE t.id = s.id;
+          WHEN 'increment_metadata' THEN
+            IF jsonb_typeof(s.user_metadata -> (argument ->> 'key')) NOT IN ('number', 'null') THEN
+              PERFORM refuse_document('', ARRAY['bad_field', 'user_metadata.' || (argument ->> 'key'), 'is no number, and cannot be incremented']);
+            END IF;
+            UPDATE stage t SET user_metadata = t.user_metadata || jsonb_build_object(argument ->> 'key', coalesce((t.user_metadata ->> (argument ->> 'key'))::numeric, 0) + (argument ->> 'by')::numeric)
+            WHERE t.id = s.id;
+        END CASE;
+        settled := settled || p.id;
+      END IF;
+      answers := answers || jsonb_build_object(s.id, legal);
+    END LOOP;
+  END LOOP;
+  IF verb IN ('release', 'seal') AND settled <> '{}' THEN
+    PERFORM settle('{}', '{}', settled);
+  END IF;
+  RETURN QUERY
+  SELECT i.id, t.status, coalesce((answers ->> i.id::text)::boolean, false),
+         CASE WHEN answers -> i.id::text IS NULL THEN 'unknown_stage' WHEN NOT (answers ->> i.id::text)::boolean THEN 'not_legal' END,
+         CASE WHEN verb = 'seal' AND t.stop_date IS NULL AND NOT (answers ->> i.id::text)::boolean THEN 'it is not open' END
+  FROM unnest(command_stages.ids) WITH ORDINALITY i(id, n) LEFT JOIN stage t ON t.id = i.id AND answers ? i.id::text ORDER BY i.n;
+END $$;
+
+-- Merged member by member, as RFC 7396 does on the first level; null removes.
+CREATE OR REPLACE FUNCTION merged(document jsonb, patch jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
+  SELECT (document || patch) - ARRAY(SELECT e.key FROM jsonb_each(patch) e WHERE e.value = 'null')
+$$;
+
+-- What a job of a stage asked for, in the transaction of its success: an array of {"stage_id", "jobs"}, {"stage_id", "merge"}, {"stage_id", "increment", "by"}.
+CREATE OR REPLACE FUNCTION change_stages(changes jsonb) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+DECLARE
+  e jsonb;
+BEGIN
+  PERFORM FROM pipeline p WHERE p.id IN (SELECT t.pipeline_id FROM stage t JOIN jsonb_array_elements(changes) c(change) ON t.id = (c.change ->> 'stage_id')::uuid)
+  ORDER BY p.id FOR NO KEY UPDATE;
+  FOR e IN SELECT * FROM jsonb_array_elements(changes) LOOP
+    IF e ? 'jobs' THEN
+      PERFORM add_jobs((e ->> 'stage_id')::uuid, e -> 'jobs');
+    ELSIF e ? 'merge' THEN
+      PERFORM command_stages(ARRAY[(e ->> 'stage_id')::uuid], 'update_metadata', e -> 'merge');
+    ELSE
+      PERFORM command_stages(ARRAY[(e ->> 'stage_id')::uuid], 'increment_metadata', jsonb_build_object('key', e -> 'increment', 'by', e -> 'by'));
+    END IF;
+  END LOOP;
 END $$;
 
 

@@ -40,6 +40,7 @@ from jobservice.store.backlog import Backlog
 from jobservice.store.daemons import Daemons
 from jobservice.store.outbox import Outbox
 from jobservice.store.session import PINNED_PLANS, Session
+from jobservice.workflow.settling import Settler
 
 log = structlog.get_logger(__name__)
 
@@ -71,6 +72,7 @@ class Parts:
         schema = settings.database.schema_name
         url = settings.database_url or ""
         self.daemons = Daemons(schema=schema)
+        self.settler = Settler(schema=schema)
         self._outbox = Outbox(schema=schema)
         self.claim_session = Session(url=url, name="claim", owner=daemon_id)
         self.writer_session = Session(url=url, name="writer", owner=daemon_id, settings=PINNED_PLANS)
@@ -112,6 +114,7 @@ class Parts:
             schema=schema,
             publish=lambda committed: self.relay.offer(committed),
             listener=self.in_flight,
+            follower=self.settler,
             wake=lambda: self._writer_loop.wake(),
             due_soon=lambda: self.due_loop.wake(),
             first_published=first_published(submissions=self._settings.events.submissions),
@@ -218,16 +221,17 @@ class Parts:
             session=self.intake_session,
             daemons=self.daemons,
             daemon_id=self.id,
-            rescuer=Rescuer(schema=schema, max_lost_runs=settings.daemon.max_lost_runs),
+            rescuer=Rescuer(schema=schema, max_lost_runs=settings.daemon.max_lost_runs, follower=self.settler),
             stillness=Stillness(lease=settings.daemon.lease, longest_gap=settings.daemon.lease / 2),
             rescued=self._rescued,
         )
         watch_loop = Loop(name="watch", run_once=watch.run_once, interval=settings.daemon.heartbeat)
-        upkeep = Upkeep(schema=schema)
+        upkeep = Upkeep(schema=schema, follower=self.settler)
         due = DueWork(
             session=self.intake_session,
             upkeep=upkeep,
             claimer=self._claimer,
+            settler=self.settler,
             sweep=self.relay.sweep,
             queued=lambda: self.scheduler_loop.wake(),
         )

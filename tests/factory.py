@@ -11,13 +11,16 @@ import asyncpg
 from jobservice.domain.facts import EventMode, Fact, JobCard
 from jobservice.domain.states import FINAL, LIVE, JobStatus
 from jobservice.store.outbox import Outbox
+from jobservice.workflow.settling import Settler
+
+SETTLER = Settler(schema="jobservice")
 
 LONG_AGO = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 """The dates of made rows: whatever a verb writes is later."""
 
 _TABLES = (
     "job_info", "job_run", "idempotency_key", "concurrency_key", "outbox", "outbox_rejected", "daemon", "queue",
-    "tenant_share", "tenant", "setting", "subscription",
+    "tenant_share", "tenant", "setting", "subscription", "stage", "pipeline", "pipeline_outbox",
 )  # fmt: skip
 _JSON = {"parameters", "user_metadata", "result"}
 

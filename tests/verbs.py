@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-from factory import held_run, make_job, row_of
+from factory import SETTLER, held_run, make_job, row_of
 
 from jobservice.domain.facts import EventMode
 from jobservice.domain.outcomes import Aborted, Failed, HandedBack, Retried, Succeeded
@@ -88,9 +88,9 @@ class Hands:
                 await claimer.claim(self.connection, queue="default", slots=10, skipped_classes=(), charges={})
             case Verb.RESCUE:
                 await self.connection.execute("UPDATE jobservice.daemon SET lost_at = now() WHERE id = $1", self.daemon)
-                await Rescuer(schema="jobservice", max_lost_runs=POISON).rescue(self.connection)
+                await Rescuer(schema="jobservice", max_lost_runs=POISON, follower=SETTLER).rescue(self.connection)
             case Verb.EXPIRE:
-                await Upkeep(schema="jobservice").expire(self.connection)
+                await Upkeep(schema="jobservice", follower=SETTLER).expire(self.connection)
             case _:
                 return await self._report(way, job_id, run)
         return None

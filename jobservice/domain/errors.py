@@ -3,6 +3,8 @@
 JobServiceError
 ├── InvalidSubmission      a JobInfo that was refused; `code`, `field`, `index`
 ├── UnknownJob             no such job (or another tenant's)
+├── UnknownPipeline        no such pipeline
+├── UnknownStage           no such stage
 ├── NotLegal               the verb is not legal in the job's status; `status`
 ├── UnavailableError
 │   ├── DatabaseUnavailable
@@ -29,6 +31,8 @@ ErrorCode = Literal[
     "too_large",
     "unknown_tenant",
     "unknown_job",
+    "unknown_pipeline",
+    "unknown_stage",
     "not_legal",
     "refused",
     "unavailable",
@@ -66,13 +70,33 @@ class UnknownJob(JobServiceError):
         self.job_id = job_id
 
 
+class UnknownPipeline(JobServiceError):
+    """There is no pipeline with this id (for this tenant)."""
+
+    code: ErrorCode = "unknown_pipeline"
+
+    def __init__(self, pipeline_id: object) -> None:
+        super().__init__(f"there is no pipeline {pipeline_id}")
+        self.pipeline_id = pipeline_id
+
+
+class UnknownStage(JobServiceError):
+    """There is no stage with this id (for this tenant)."""
+
+    code: ErrorCode = "unknown_stage"
+
+    def __init__(self, stage_id: object) -> None:
+        super().__init__(f"there is no stage {stage_id}")
+        self.stage_id = stage_id
+
+
 class NotLegal(JobServiceError):
-    """The job is in a status in which this verb changes nothing."""
+    """It is in a status in which this verb changes nothing. `kind`: what it is, a job if nothing else is said."""
 
     code: ErrorCode = "not_legal"
 
-    def __init__(self, job_id: object, verb: str, status: str, detail: str | None = None) -> None:
-        super().__init__(f"cannot {verb} job {job_id}: it is {status}" + (f" ({detail})" if detail else ""))
+    def __init__(self, job_id: object, verb: str, status: str, detail: str | None = None, *, kind: str = "job") -> None:
+        super().__init__(f"cannot {verb} {kind} {job_id}: it is {status}" + (f" ({detail})" if detail else ""))
         self.job_id = job_id
         self.verb = verb
         self.status = status

@@ -7,11 +7,15 @@ EXPIRED_MESSAGE = "Expiration date reached"
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """The job returned. `result` is JSON text (None: nothing returned); `next_jobs` is a JSON array to submit."""
+    """The job returned. `result` is JSON text (None: nothing returned); `next_jobs` is a JSON array to submit.
+
+    `stage_changes` is what it asked for of stages: a JSON array for the SQL function `change_stages`.
+    """
 
     result: str | None = None
     result_class: str | None = None
     next_jobs: str | None = None
+    stage_changes: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

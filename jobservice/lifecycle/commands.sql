@@ -31,10 +31,11 @@ FROM unnest(:ids::uuid[]) WITH ORDINALITY i (id, n) LEFT JOIN locked l ON l.id =
   (SELECT jobservice.announce((SELECT array_agg(DISTINCT queue) FROM changed), EXISTS (SELECT FROM box))) a ORDER BY i.n;
 
 -- name: restart(ids, tenant, expiration)
--- FAILED / ABORTED → QUEUED: the same JobInfo once more. Clears what the last run left, never `run` or `sequence`.
+-- FAILED / ABORTED → QUEUED: the same JobInfo once more. Clears what the last run left, never `run` or `sequence`. Jobs of a pipeline are
+-- restarted with it.
 WITH locked AS MATERIALIZED (
   SELECT j.id, j.status AS was, j.run, j.attempt, j.daemon_id, j.claim_date, j.start_date, j.stop_date, j.error_type, j.error_message,
-         coalesce(:expiration::timestamptz, j.expiration_date) <= clock_timestamp() AS too_late
+         coalesce(:expiration::timestamptz, j.expiration_date) <= clock_timestamp() AS too_late, j.pipeline_id
   FROM jobservice.job_info j
   WHERE j.id = ANY (:ids::uuid[]) AND (:tenant::text IS NULL OR j.tenant = :tenant) ORDER BY j.id FOR NO KEY UPDATE
 ), changed AS (
@@ -43,7 +44,7 @@ WITH locked AS MATERIALIZED (
       claim_date = NULL, start_date = NULL, stop_date = NULL, stop_requested_at = NULL, stop_reason = NULL, percent_completed = 0, progress_done = NULL,
       progress_total = NULL, progress_message = NULL, estimated_completion = NULL, result = NULL, result_class = NULL, error_type = NULL, error_message = NULL,
       stack_trace = NULL, trigger_after_date = NULL, expiration_date = coalesce(:expiration::timestamptz, j.expiration_date)
-  FROM locked l WHERE j.id = l.id AND j.id = ANY (:ids::uuid[]) AND l.was IN ('FAILED', 'ABORTED') AND j.status IS NOT DISTINCT FROM l.was AND l.too_late IS NOT TRUE
+  FROM locked l WHERE j.id = l.id AND j.id = ANY (:ids::uuid[]) AND l.was IN ('FAILED', 'ABORTED') AND j.status IS NOT DISTINCT FROM l.was AND l.too_late IS NOT TRUE AND l.pipeline_id IS NULL
   RETURNING j.id, j.queue, j.sequence, j.run, j.attempt, j.queued_date, j.priority, j.percent_completed, l.was, j.tenant, j.concurrency_key
 ), keyed AS (
   INSERT INTO jobservice.concurrency_key (tenant, key)
@@ -60,7 +61,8 @@ WITH locked AS MATERIALIZED (
 )
 SELECT i.id AS job_id, CASE WHEN c.id IS NOT NULL THEN 'QUEUED' ELSE l.was END AS status, c.id IS NOT NULL AS accepted,
        CASE WHEN l.id IS NULL THEN 'unknown_job' WHEN c.id IS NULL THEN 'not_legal' END AS code,
-       CASE WHEN c.id IS NULL AND l.was IN ('FAILED', 'ABORTED') AND l.too_late THEN 'its expiration date has passed; give a new one' END AS reason, a.announce::text
+       CASE WHEN c.id IS NULL AND l.was IN ('FAILED', 'ABORTED') AND l.pipeline_id IS NOT NULL THEN format('it belongs to pipeline %s: restart that', l.pipeline_id)
+            WHEN c.id IS NULL AND l.was IN ('FAILED', 'ABORTED') AND l.too_late THEN 'its expiration date has passed; give a new one' END AS reason, a.announce::text
 FROM unnest(:ids::uuid[]) WITH ORDINALITY i (id, n) LEFT JOIN locked l ON l.id = i.id LEFT JOIN changed c ON c.id = i.id,
   (SELECT jobservice.announce((SELECT array_agg(DISTINCT queue) FROM changed), EXISTS (SELECT FROM box))) a ORDER BY i.n;
 

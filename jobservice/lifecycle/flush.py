@@ -43,8 +43,10 @@ class FlushItem:
                 return JobStatus.ABORTED
 
     @property
-    def submits(self) -> bool:
-        """Whether its end queues other jobs."""
+    def has_followers(self) -> bool:
+        """Whether something follows from it in its own transaction: other jobs, or a stage that it belongs to."""
+        if self.card.stage_id is not None:
+            return True
         return isinstance(self.outcome, Succeeded) and self.outcome.next_jobs is not None
 
 

@@ -6,6 +6,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
+from jobservice.lifecycle.following import Follower, changes_of_rows
 from jobservice.store.sql import load
 
 log = structlog.get_logger(__name__)
@@ -17,8 +18,9 @@ BATCH = 500
 class Rescuer:
     """TO_BE_RUN / RUNNING → QUEUED, ABORTED (stop mark) or FAILED (lost too often)."""
 
-    def __init__(self, *, schema: str, max_lost_runs: int) -> None:
+    def __init__(self, *, schema: str, max_lost_runs: int, follower: Follower) -> None:
         self._sql = load(_FILE, schema)
+        self._follower = follower
         self._max_lost_runs = max_lost_runs
 
     async def mark_lost_and_rescue(self, connection: asyncpg.Connection, daemon_id: UUID, counter: int) -> bool:
@@ -41,7 +43,8 @@ class Rescuer:
 
     async def rescue(self, connection: asyncpg.Connection) -> bool:
         """One batch of live jobs whose daemon is not alive; whether there may be more."""
-        return await self._rescue(connection) == BATCH
+        async with connection.transaction():
+            return await self._rescue(connection) == BATCH
 
     async def _rescue(self, connection: asyncpg.Connection) -> int:
         rows = [row async for row in self._sql.rescue(connection, max_lost_runs=self._max_lost_runs, batch=BATCH)]
@@ -49,4 +52,5 @@ class Rescuer:
             log.warning(
                 "job.rescue", job_id=str(row["id"]), status=row["status"], lost_daemon_id=str(row["lost_daemon"])
             )
+        await self._follower.settle(connection, changes_of_rows(rows))
         return len(rows)

@@ -25,6 +25,7 @@ from jobservice.domain.outcomes import Failed, HandedBack, Outcome, Succeeded
 from jobservice.domain.states import LIVE, JobStatus
 from jobservice.lifecycle.claim import FIRST_CLAIM
 from jobservice.lifecycle.flush import FlushColumns, FlushItem, RunKey, claimed_at, columns_of, facts_of
+from jobservice.lifecycle.following import Follower, StageChange, changes_of_run
 from jobservice.store.session import Session
 from jobservice.store.sql import load
 
@@ -87,6 +88,7 @@ class StatusWriter:
         schema: str,
         publish: Callable[[Committed], None],
         listener: WriterListener,
+        follower: Follower,
         wake: Callable[[], None],
         due_soon: Callable[[], None] | None = None,
         first_published: int = FIRST_CLAIM,
@@ -101,6 +103,7 @@ class StatusWriter:
         self._commands = load(_COMMANDS, schema)
         self._publish = publish
         self._listener = listener
+        self._follower = follower
         self._wake = wake
         self._due_soon = due_soon
         self._first_published = first_published
@@ -231,12 +234,12 @@ class StatusWriter:
         return None
 
     async def _write(self, items: Sequence[FlushItem], confirmed: list[int]) -> None:
-        plain = [item for item in items if not item.submits]
+        plain = [item for item in items if not item.has_followers]
         if plain or confirmed:
             await self._write_split(plain, confirmed)
-        submitting = [item for item in items if item.submits]
-        if submitting:
-            await self._write_split(submitting, [])
+        followed = [item for item in items if item.has_followers]
+        if followed:
+            await self._write_split(followed, [])
 
     async def _write_split(self, items: Sequence[FlushItem], confirmed: list[int]) -> None:
         """Writes; what the database refuses for its data is halved until the culprit stands alone."""
@@ -270,16 +273,32 @@ class StatusWriter:
     async def _transaction(
         self, connection: asyncpg.Connection, items: Sequence[FlushItem], confirmed: list[int]
     ) -> list[asyncpg.Record]:
-        if not any(item.submits for item in items):
+        if not any(item.has_followers for item in items):
             return await self._send(connection, items, confirmed)
         async with connection.transaction():
             rows = await self._send(connection, items, confirmed)
-            written = {(row["id"], row["run"]) for row in rows if row["ends"]}
-            for item in items:
-                if item.key in written and isinstance(item.outcome, Succeeded) and item.outcome.next_jobs is not None:
-                    async for _ in self._commands.submit(connection, jobs=item.outcome.next_jobs):
-                        pass
+            await self._follow(connection, {item.key: item for item in items}, rows)
         return rows
+
+    async def _follow(
+        self, connection: asyncpg.Connection, items: dict[RunKey, FlushItem], rows: Sequence[asyncpg.Record]
+    ) -> None:
+        """What follows from the rows that were written. Stages are settled last: more jobs may have come into them."""
+        changes: list[StageChange] = []
+        for row in rows:
+            item = items[(row["id"], row["run"])]
+            if item.card.stage_id is not None:
+                changes.extend(changes_of_run(row, item.card.stage_id, item.outcome))
+            if row["ends"] and isinstance(item.outcome, Succeeded):
+                await self._follow_success(connection, item.outcome)
+        await self._follower.settle(connection, changes)
+
+    async def _follow_success(self, connection: asyncpg.Connection, outcome: Succeeded) -> None:
+        if outcome.next_jobs is not None:
+            async for _ in self._commands.submit(connection, jobs=outcome.next_jobs):
+                pass
+        if outcome.stage_changes is not None:
+            await self._follower.change_stages(connection, outcome.stage_changes)
 
     async def _send(
         self, connection: asyncpg.Connection, items: Sequence[FlushItem], confirmed: list[int]

@@ -6,6 +6,7 @@ from pathlib import Path
 import asyncpg
 
 from jobservice.domain.states import JobStatus
+from jobservice.lifecycle.following import Follower, changes_of_rows
 from jobservice.store.sql import load
 
 _FILE = Path(__file__).with_name("upkeep.sql")
@@ -24,20 +25,28 @@ class Due:
     next_trigger: float | None
     expired: bool
     blocked: bool
+    unsettled: bool
     unpublished: bool
 
 
 class Upkeep:
     """Each call is one transaction; `SKIP LOCKED` keeps several daemons out of each other's way."""
 
-    def __init__(self, *, schema: str) -> None:
+    def __init__(self, *, schema: str, follower: Follower) -> None:
         self._sql = load(_FILE, schema)
+        self._follower = follower
 
     async def look(self, connection: asyncpg.Connection) -> Due:
         """The one query of an idle daemon's upkeep."""
         row = await self._sql.look(connection)
         due = row["next_due"]
-        return Due(due.total_seconds() if due is not None else None, row["expired"], row["blocked"], row["unpublished"])
+        return Due(
+            due.total_seconds() if due is not None else None,
+            expired=row["expired"],
+            blocked=row["blocked"],
+            unsettled=row["unsettled"],
+            unpublished=row["unpublished"],
+        )
 
     async def enqueue_due(self, connection: asyncpg.Connection) -> int:
         """PENDING → QUEUED for due trigger dates; how many of one batch."""
@@ -45,7 +54,10 @@ class Upkeep:
 
     async def expire(self, connection: asyncpg.Connection) -> int:
         """PENDING / QUEUED → FAILED for expired waiting jobs; how many of one batch."""
-        return len([row async for row in self._sql.expire(connection, batch=BATCH)])
+        async with connection.transaction():
+            rows = [row async for row in self._sql.expire(connection, batch=BATCH)]
+            await self._follower.settle(connection, changes_of_rows(rows))
+        return len(rows)
 
     async def blocked_keys(self, connection: asyncpg.Connection, *, after: Key = FIRST_KEY) -> list[Key]:
         """One batch of the concurrency keys behind `after` that jobs wait for outside the claimable index."""

@@ -7,8 +7,10 @@
 SELECT (SELECT min(j.trigger_after_date) - clock_timestamp() FROM jobservice.job_info j WHERE j.status = 'PENDING' AND j.held IN ('trigger', 'backoff')) AS next_due,
        EXISTS (SELECT FROM jobservice.job_info j WHERE j.status IN ('PENDING', 'QUEUED') AND j.expiration_date <= now()) AS expired,
        EXISTS (SELECT FROM jobservice.job_info j WHERE j.status = 'QUEUED' AND j.blocked) AS blocked,
+       EXISTS (SELECT FROM jobservice.pipeline p WHERE p.unsettled) AS unsettled,
        EXISTS (SELECT FROM jobservice.outbox o LEFT JOIN jobservice.daemon d ON d.id = o.daemon_id
-               WHERE o.daemon_id IS NULL OR d.id IS NULL OR d.lost_at IS NOT NULL OR d.stopped_at IS NOT NULL) AS unpublished;
+               WHERE o.daemon_id IS NULL OR d.id IS NULL OR d.lost_at IS NOT NULL OR d.stopped_at IS NOT NULL)
+       OR EXISTS (SELECT FROM jobservice.pipeline_outbox) AS unpublished;
 
 -- name: enqueue_due(batch)
 -- PENDING → QUEUED for jobs whose trigger date has come. Returns the queues, one row for each job.
@@ -44,14 +46,14 @@ WITH locked AS MATERIALIZED (
   UPDATE jobservice.job_info j
   SET status = 'FAILED', held = NULL, blocked = false, stop_date = clock_timestamp(), sequence = j.sequence + 1, error_type = 'Expired', error_message = 'Expiration date reached'
   FROM locked l WHERE j.id = l.id AND j.status IN ('PENDING', 'QUEUED') AND j.expiration_date <= clock_timestamp()
-  RETURNING j.id, j.queue, l.was, j.sequence, j.run, j.attempt, j.stop_date, j.priority, j.percent_completed, j.error_type, j.error_message
+  RETURNING j.id, j.queue, j.status, l.was, j.sequence, j.run, j.attempt, j.stop_date, j.priority, j.percent_completed, j.error_type, j.error_message, j.stage_id
 ), box AS (
   INSERT INTO jobservice.outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
   SELECT array_agg(c.id), array_agg(c.sequence), array_agg(c.run), array_agg(c.attempt), array_agg('FAILED'::text), array_agg(c.was), array_agg(c.stop_date),
          array_agg(c.priority), array_agg(c.percent_completed), array_agg(jsonb_build_object('error', jsonb_build_object('type', c.error_type, 'message', c.error_message)))
   FROM changed c WHERE NOT EXISTS (SELECT FROM jobservice.queue q WHERE q.queue = c.queue AND NOT jobservice.is_published(q.events, 'FAILED')) HAVING count(*) > 0 RETURNING id
 )
-SELECT c.id, a.announce::text FROM changed c, (SELECT jobservice.announce(NULL, EXISTS (SELECT FROM box))) a;
+SELECT c.id, c.status, c.stage_id, a.announce::text FROM changed c, (SELECT jobservice.announce(NULL, EXISTS (SELECT FROM box))) a;
 
 -- name: mark_lost(daemon, counter)$
 -- Conditional on the counter that was watched: a heartbeat in between wins.
@@ -94,7 +96,7 @@ WITH locked AS MATERIALIZED (
       estimated_completion = NULL
   -- The run: who was claimed anew between this statement's look and its lock comes from `locked` as if it had no daemon, but with a newer run.
   FROM locked l WHERE j.id = l.id AND j.status = l.was AND j.run = l.run
-  RETURNING j.id, j.queue, j.status, l.was, j.sequence, j.run, j.attempt, j.priority, j.percent_completed, j.error_type, j.error_message, clock_timestamp() AS at,
+  RETURNING j.id, j.queue, j.status, l.was, j.sequence, j.run, j.attempt, j.priority, j.percent_completed, j.error_type, j.error_message, clock_timestamp() AS at, j.stage_id,
             l.daemon_id AS lost_daemon, l.claim_date AS claimed_at, l.start_date AS started_at, l.attempt AS spent, l.lost
 ), box AS (
   INSERT INTO jobservice.outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
@@ -105,7 +107,7 @@ WITH locked AS MATERIALIZED (
   INSERT INTO jobservice.job_run (job_id, run, attempt, daemon_id, claim_date, start_date, end_date, ending)
   SELECT c.id, c.run, c.spent, c.lost_daemon, c.claimed_at, c.started_at, c.at, CASE WHEN c.lost THEN 'lost' ELSE 'handed_back' END FROM changed c WHERE c.status = 'QUEUED' ON CONFLICT DO NOTHING
 )
-SELECT c.id, c.queue, c.status, c.lost_daemon, a.announce::text FROM changed c,
+SELECT c.id, c.queue, c.status, c.stage_id, c.lost_daemon, a.announce::text FROM changed c,
   (SELECT jobservice.announce((SELECT array_agg(DISTINCT queue) FROM changed WHERE status = 'QUEUED'), EXISTS (SELECT FROM box))) a;
 
 -- name: blocked_keys(after_tenant, after_key, batch)
@@ -141,10 +143,11 @@ SELECT (SELECT count(*) FROM looked_at) AS looked_at, (SELECT count(*) FROM gone
 FROM looked_at l ORDER BY l.tenant DESC, l.key DESC LIMIT 1;
 
 -- name: clean(status, older_than, batch)$
--- Deletes ended jobs of one status, a bounded batch a call; never a locked one, never one with unpublished facts. Returns how many.
+-- Deletes ended jobs of one status, a bounded batch a call; never a locked one, never one with unpublished facts. Returns how many. Jobs of
+-- stages go with their pipeline.
 WITH old AS MATERIALIZED (
   SELECT j.id FROM jobservice.job_info j
-  WHERE j.status = :status AND j.status IN ('SUCCEEDED', 'FAILED', 'ABORTED') AND j.stop_date < now() - make_interval(secs => :older_than::double precision)
+  WHERE j.status = :status AND j.status IN ('SUCCEEDED', 'FAILED', 'ABORTED') AND j.stage_id IS NULL AND j.stop_date < now() - make_interval(secs => :older_than::double precision)
     -- A row is written up to a statement's time after the dates that it tells of, so the oldest one's own jobs need the minute.
     AND j.stop_date < coalesce((SELECT o.created_at - interval '1 minute' FROM jobservice.outbox o ORDER BY o.id LIMIT 1), 'infinity') AND NOT j.locked
   ORDER BY j.stop_date LIMIT :batch::integer FOR UPDATE SKIP LOCKED

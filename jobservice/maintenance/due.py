@@ -8,6 +8,7 @@ import structlog
 from jobservice.lifecycle.claim import Claimer
 from jobservice.lifecycle.upkeep import BATCH, FIRST_KEY, Due, Upkeep
 from jobservice.store.session import Session
+from jobservice.workflow.settling import Settler
 
 log = structlog.get_logger(__name__)
 
@@ -24,15 +25,18 @@ class DueWork:
         session: Session,
         upkeep: Upkeep,
         claimer: Claimer,
+        settler: Settler,
         sweep: Callable[[], None],
         queued: Callable[[], None],
     ) -> None:
         self._session = session
         self._upkeep = upkeep
         self._claimer = claimer
+        self._settler = settler
         self._sweep = sweep
         self._queued = queued
         self._keys_after = FIRST_KEY
+        self._more_to_settle = False
 
     async def run_once(self) -> float | None:
         """One look, and one batch of each kind that is due. Raises UnavailableError."""
@@ -41,6 +45,8 @@ class DueWork:
         enqueued, expired = await self._do(due)
         if BATCH in (enqueued, expired):
             return 0
+        if self._more_to_settle:
+            return SOON
         if enqueued:
             return SOON  # the next date is not known yet
         if due.next_trigger is not None and 0 < due.next_trigger < INTERVAL:
@@ -55,6 +61,7 @@ class DueWork:
 
     async def _do(self, due: Due) -> tuple[int, int]:
         enqueued = expired = 0
+        self._more_to_settle = False
         async with self._session.use() as connection:
             if due.next_trigger is not None and due.next_trigger <= 0:
                 enqueued = await self._upkeep.enqueue_due(connection)
@@ -62,11 +69,15 @@ class DueWork:
                 expired = await self._upkeep.expire(connection)
             if due.blocked:
                 await self._unblock(connection)
+            if due.unsettled:
+                self._more_to_settle = await self._settler.settle_next(connection)
         if enqueued:
             log.info("job.enqueue_due", jobs=enqueued)
             self._queued()
         if expired:
             log.info("job.expire", jobs=expired)
-        if due.unpublished or enqueued or expired:
+        if due.unsettled:
+            self._queued()
+        if due.unpublished or due.unsettled or enqueued or expired:
             self._sweep()
         return enqueued, expired

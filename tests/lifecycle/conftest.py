@@ -8,7 +8,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from factory import empty_tables, end_other_sessions, make_daemon
+from factory import SETTLER, empty_tables, end_other_sessions, make_daemon
 from fair_scene import Scene
 
 from jobservice.domain.facts import Committed
@@ -95,6 +95,7 @@ async def writer_of(database_url: str) -> AsyncIterator[WriterOf]:
             stack.push_async_callback(session.close)
             writer = StatusWriter(
                 session=session, daemon_id=daemon_id, schema="jobservice", publish=told.committed.append, listener=told,
+                follower=SETTLER,
                 wake=lambda: None,
             )  # fmt: skip
             return writer, told

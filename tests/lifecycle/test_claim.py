@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from factory import make_daemon, make_job, make_queue, outbox_rows, row_of
+from factory import SETTLER, make_daemon, make_job, make_queue, outbox_rows, row_of
 from races import begun
 
 from jobservice.domain.states import JobStatus
@@ -149,7 +149,7 @@ async def test_an_expired_job_that_the_upkeep_finds_first_is_never_claimed(
     connection: asyncpg.Connection, daemon: UUID
 ) -> None:
     late = await make_job(connection, expiration_date=LONG_GONE)
-    await Upkeep(schema="jobservice").expire(connection)
+    await Upkeep(schema="jobservice", follower=SETTLER).expire(connection)
 
     claimed = await claim(connection, daemon)
 
@@ -161,7 +161,7 @@ async def test_an_expired_job_that_the_upkeep_finds_first_is_never_claimed(
 async def test_a_job_with_a_trigger_date_is_claimed_once_the_date_has_come_and_not_before(
     connection: asyncpg.Connection, daemon: UUID
 ) -> None:
-    upkeep = Upkeep(schema="jobservice")
+    upkeep = Upkeep(schema="jobservice", follower=SETTLER)
     job_id = await make_job(
         connection, JobStatus.PENDING, held="trigger", trigger_after_date=datetime(2100, 1, 1, tzinfo=UTC)
     )
@@ -179,7 +179,7 @@ async def test_a_job_with_a_trigger_date_is_claimed_once_the_date_has_come_and_n
 async def test_a_trigger_date_does_not_release_what_a_user_holds(connection: asyncpg.Connection) -> None:
     job_id = await make_job(connection, JobStatus.PENDING, held="user", trigger_after_date=LONG_GONE)
 
-    enqueued = await Upkeep(schema="jobservice").enqueue_due(connection)
+    enqueued = await Upkeep(schema="jobservice", follower=SETTLER).enqueue_due(connection)
 
     assert enqueued == 0
     assert (await row_of(connection, job_id))["status"] == "PENDING"

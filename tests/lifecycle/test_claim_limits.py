@@ -8,7 +8,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from factory import make_daemon
+from factory import SETTLER, make_daemon
 
 from jobservice.lifecycle.claim import Claim, Claimer
 from jobservice.lifecycle.commands import Commands
@@ -123,7 +123,7 @@ async def test_a_limit_is_reached_and_never_exceeded_by_eight_claims_at_once(
 async def unblock(connection: asyncpg.Connection) -> None:
     """What each daemon's upkeep does every second."""
     claimer = Claimer(daemon_id=UUID(int=1), schema="jobservice", submissions_published=False)
-    await claimer.unblock(connection, await Upkeep(schema="jobservice").blocked_keys(connection))
+    await claimer.unblock(connection, await Upkeep(schema="jobservice", follower=SETTLER).blocked_keys(connection))
 
 
 async def settle(connection: asyncpg.Connection, crowd: Crowd) -> None:

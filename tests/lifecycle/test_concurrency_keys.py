@@ -6,7 +6,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from factory import make_daemon, make_job, row_of
+from factory import SETTLER, make_daemon, make_job, row_of
 
 from jobservice.domain.states import JobStatus
 from jobservice.lifecycle.claim import Claimer
@@ -143,7 +143,7 @@ async def test_when_the_next_in_turn_ends_without_a_run_the_look_of_any_daemon_l
     running, head, following = [await make_job(connection, concurrency_key="k") for _ in range(3)]
     await keeper.claim()
     await keeper.end(running)
-    upkeep = Upkeep(schema="jobservice")
+    upkeep = Upkeep(schema="jobservice", follower=SETTLER)
 
     if ending == "stop":
         await Commands().stop(connection, [head])

@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 import structlog
-from factory import held_run, make_job, outbox_rows, row_of
+from factory import SETTLER, held_run, make_job, outbox_rows, row_of
 from histories import check_histories
 from lossy_line import LossyLine
 
@@ -49,6 +49,7 @@ async def session(line: LossyLine) -> AsyncIterator[Session]:
 def writer(session: Session, daemon: UUID, told: Any) -> StatusWriter:
     return StatusWriter(
         session=session, daemon_id=daemon, schema="jobservice", publish=told.committed.append, listener=told,
+        follower=SETTLER,
         wake=lambda: None,
     )  # fmt: skip
 

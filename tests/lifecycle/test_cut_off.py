@@ -3,7 +3,7 @@
 from uuid import UUID
 
 import asyncpg
-from factory import make_daemon
+from factory import SETTLER, make_daemon
 
 from jobservice.lifecycle.rescue import Rescuer
 from jobservice.store.outbox import Outbox
@@ -27,7 +27,9 @@ async def test_the_sessions_of_a_lost_daemon_are_ended_and_others_stay(
     async with other.use() as session:
         before = await session.fetchval("SELECT pg_backend_pid()")
 
-    assert await Rescuer(schema="jobservice", max_lost_runs=3).mark_lost_and_rescue(connection, frozen, 0)
+    assert await Rescuer(schema="jobservice", max_lost_runs=3, follower=SETTLER).mark_lost_and_rescue(
+        connection, frozen, 0
+    )
 
     async with other.use() as session:
         assert await session.fetchval("SELECT pg_backend_pid()") == before
@@ -46,7 +48,9 @@ async def test_a_daemon_that_beat_in_between_keeps_its_sessions(
     held = await holding(database_url, living)
     await connection.execute("UPDATE jobservice.daemon SET counter = 5")
 
-    assert not await Rescuer(schema="jobservice", max_lost_runs=3).mark_lost_and_rescue(connection, living, 4)
+    assert not await Rescuer(schema="jobservice", max_lost_runs=3, follower=SETTLER).mark_lost_and_rescue(
+        connection, living, 4
+    )
 
     assert not await Outbox(schema="jobservice").try_sweep_lock(connection)
     async with held.use() as session:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from factory import held_run, make_daemon, make_job, make_queue, outbox_rows, row_of
+from factory import SETTLER, held_run, make_daemon, make_job, make_queue, outbox_rows, row_of
 from verbs import LEGAL, OUTCOMES, RUNNING, SUCCEEDED, Hands, Way, expected, given_job
 
 from jobservice.domain.facts import EventMode, Fact, is_published
@@ -169,7 +169,7 @@ async def test_a_due_trigger_date_follows_the_mode_too(connection: asyncpg.Conne
     long_ago = await connection.fetchval("SELECT now() - interval '1 hour'")
     await make_job(connection, JobStatus.PENDING, held="trigger", trigger_after_date=long_ago)
 
-    enqueued = await Upkeep(schema="jobservice").enqueue_due(connection)
+    enqueued = await Upkeep(schema="jobservice", follower=SETTLER).enqueue_due(connection)
 
     assert enqueued == 1
     assert len(await written(connection)) == (mode == "all")

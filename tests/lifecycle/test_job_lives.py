@@ -15,7 +15,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from factory import HeldRun, empty_tables, held_run, make_daemon
+from factory import SETTLER, HeldRun, empty_tables, held_run, make_daemon
 from histories import check_histories
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
@@ -85,8 +85,8 @@ class Stage:
         self.url = url
         self.session = Session(url=url, name="lives")
         self.commands = Commands()
-        self.upkeep = Upkeep(schema="jobservice")
-        self.rescuer = Rescuer(schema="jobservice", max_lost_runs=MAX_LOST_RUNS)
+        self.upkeep = Upkeep(schema="jobservice", follower=SETTLER)
+        self.rescuer = Rescuer(schema="jobservice", max_lost_runs=MAX_LOST_RUNS, follower=SETTLER)
 
     def close(self) -> None:
         self.run(self.session.close())
@@ -100,6 +100,7 @@ class Stage:
         listener = Listener()
         writer = StatusWriter(
             session=self.session, daemon_id=daemon_id, schema="jobservice", publish=lambda _: None, listener=listener,
+            follower=SETTLER,
             wake=lambda: None,
         )  # fmt: skip
         claimer = Claimer(daemon_id=daemon_id, schema="jobservice", submissions_published=True)

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from factory import make_daemon, make_job, make_queue
+from factory import SETTLER, make_daemon, make_job, make_queue
 
 import jobservice.lifecycle.upkeep as upkeep_module
 import jobservice.maintenance.due as due_module
@@ -26,7 +26,7 @@ class Keeper:
     def __init__(self, connection: asyncpg.Connection, daemon: UUID) -> None:
         self.connection = connection
         self.claimer = Claimer(daemon_id=daemon, schema="jobservice", submissions_published=False)
-        self.upkeep = Upkeep(schema="jobservice")
+        self.upkeep = Upkeep(schema="jobservice", follower=SETTLER)
 
     async def claim(self, queue: str = "default") -> list[UUID]:
         claim = await self.claimer.claim(self.connection, queue=queue, slots=10, skipped_classes=(), charges={})
@@ -172,7 +172,12 @@ async def test_the_upkeep_of_a_daemon_comes_to_every_blocked_key_in_turn(
         await make_job(connection, concurrency_key=key, blocked=True)
     session = Session(url=database_url, name="intake")
     due = DueWork(
-        session=session, upkeep=keeper.upkeep, claimer=keeper.claimer, sweep=lambda: None, queued=lambda: None
+        session=session,
+        upkeep=keeper.upkeep,
+        claimer=keeper.claimer,
+        settler=SETTLER,
+        sweep=lambda: None,
+        queued=lambda: None,
     )
 
     for _ in range(3):

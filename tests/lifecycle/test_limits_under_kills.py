@@ -18,7 +18,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-from factory import make_daemon
+from factory import SETTLER, make_daemon
 
 from jobservice.domain.rates import Rate
 from jobservice.lifecycle.claim import Claimer
@@ -128,8 +128,8 @@ async def end_some(connection: asyncpg.Connection, chance: random.Random) -> Non
 
 async def upkeep(connection: asyncpg.Connection) -> None:
     """What daemons do beside: rescue, blocked keys, keys that nobody needs."""
-    await Rescuer(schema="jobservice", max_lost_runs=1_000_000).rescue(connection)
-    due = Upkeep(schema="jobservice")
+    await Rescuer(schema="jobservice", max_lost_runs=1_000_000, follower=SETTLER).rescue(connection)
+    due = Upkeep(schema="jobservice", follower=SETTLER)
     claimer = Claimer(daemon_id=UUID(int=1), schema="jobservice", submissions_published=False)
     await due.forget_keys(connection)
     await claimer.unblock(connection, await due.blocked_keys(connection))

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from factory import held_run, make_daemon
+from factory import SETTLER, held_run, make_daemon
 
 from benchmarks.big_table import DAEMON, fill
 from jobservice.domain.outcomes import Failed
@@ -203,6 +203,7 @@ def test_a_flush_reads_its_rows_by_their_key(meter: Meter, picked: dict[str, lis
 
     writer = StatusWriter(
         session=Session(), daemon_id=LIVE_DAEMON, schema="jobservice", publish=lambda _: None, listener=Listener(),
+        follower=SETTLER,
         wake=lambda: None,
     )  # type: ignore[arg-type]  # fmt: skip
 
@@ -245,7 +246,7 @@ def test_a_submission_reads_nothing_of_the_other_jobs(meter: Meter) -> None:
 
 
 def upkeep() -> Upkeep:
-    return Upkeep(schema="jobservice")
+    return Upkeep(schema="jobservice", follower=SETTLER)
 
 
 UPKEEP: dict[str, tuple[Callable[[asyncpg.Connection], Awaitable[Any]], int, tuple[str, ...]]] = {
@@ -256,12 +257,12 @@ UPKEEP: dict[str, tuple[Callable[[asyncpg.Connection], Awaitable[Any]], int, tup
     "clean": (
         lambda c: upkeep().clean(c, JobStatus.FAILED, older_than=86_400.0 + 1_975.0),
         1_000,
-        ("job_info_retention", "job_info_pkey"),
+        ("job_info_clean", "job_info_pkey"),
     ),
     "clean, nothing old": (
         lambda c: upkeep().clean(c, JobStatus.SUCCEEDED, older_than=86_400.0 * 30),
         5,
-        ("job_info_retention", "job_info_pkey"),
+        ("job_info_clean", "job_info_pkey"),
     ),
     "abandon pending": (
         lambda c: upkeep().abandon_pending(c, older_than=86_400.0 * 999.8),
@@ -270,7 +271,7 @@ UPKEEP: dict[str, tuple[Callable[[asyncpg.Connection], Awaitable[Any]], int, tup
     ),
     "forget daemons": (lambda c: upkeep().forget_daemons(c, older_than=0.0), 60, ("job_info_live",)),
     "rescue": (
-        lambda c: Rescuer(schema="jobservice", max_lost_runs=3).rescue(c),
+        lambda c: Rescuer(schema="jobservice", max_lost_runs=3, follower=SETTLER).rescue(c),
         60,
         ("job_info_live", "job_info_pkey"),
     ),

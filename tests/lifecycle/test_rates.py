@@ -10,7 +10,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from factory import make_daemon, make_job, make_queue, row_of
+from factory import SETTLER, make_daemon, make_job, make_queue, row_of
 
 from jobservice.domain.rates import Rate, parse
 from jobservice.lifecycle.claim import Claim, Claimer
@@ -107,7 +107,7 @@ async def test_a_run_that_was_lost_has_spent_its_start(connection: asyncpg.Conne
     await claim(connection, both)
     await connection.execute("UPDATE jobservice.daemon SET lost_at = now()")
 
-    await Rescuer(schema="jobservice", max_lost_runs=3).rescue(connection)
+    await Rescuer(schema="jobservice", max_lost_runs=3, follower=SETTLER).rescue(connection)
     again = await claim(connection, await make_daemon(connection))
 
     assert again.jobs == ()

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from factory import held_run, make_daemon, make_job, outbox_rows, row_of
+from factory import SETTLER, held_run, make_daemon, make_job, outbox_rows, row_of
 from histories import check_histories
 from races import begun
 
@@ -23,7 +23,7 @@ RUNNING, TO_BE_RUN = JobStatus.RUNNING, JobStatus.TO_BE_RUN
 
 @pytest.fixture
 def rescuer() -> Rescuer:
-    return Rescuer(schema="jobservice", max_lost_runs=3)
+    return Rescuer(schema="jobservice", max_lost_runs=3, follower=SETTLER)
 
 
 async def lose(connection: asyncpg.Connection, daemon: UUID) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from factory import LONG_AGO, make_daemon, make_job, row_of
+from factory import LONG_AGO, SETTLER, make_daemon, make_job, row_of
 
 from jobservice.domain.states import JobStatus
 from jobservice.lifecycle.claim import Claimer
@@ -26,7 +26,12 @@ class Round:
         self.queued = 0
         claimer = Claimer(daemon_id=UUID(int=1), schema="jobservice", submissions_published=False)
         self.work = DueWork(
-            session=session, upkeep=Upkeep(schema="jobservice"), claimer=claimer, sweep=self._sweep, queued=self._queue
+            session=session,
+            upkeep=Upkeep(schema="jobservice", follower=SETTLER),
+            claimer=claimer,
+            settler=SETTLER,
+            sweep=self._sweep,
+            queued=self._queue,
         )
 
     def _sweep(self) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from factory import make_daemon, make_job, row_of
+from factory import SETTLER, make_daemon, make_job, row_of
 
 from jobservice.domain.states import FINAL, LIVE, WAITING, JobStatus
 from jobservice.lifecycle import upkeep
@@ -37,7 +37,7 @@ async def session(database_url: str) -> AsyncIterator[Session]:
 
 def retention(session: Session, **kept: float) -> Retention:
     seconds = {"succeeded": DAY, "failed": DAY, "pending": 0.0} | kept
-    return Retention(session=session, upkeep=Upkeep(schema="jobservice"), **seconds)
+    return Retention(session=session, upkeep=Upkeep(schema="jobservice", follower=SETTLER), **seconds)
 
 
 def ago(**how_long: float) -> datetime:

@@ -1,0 +1,51 @@
+"""What follows from changes of jobs that belong to stages, as the writers of job state see it.
+
+The writers know no pipeline: they hand what they changed to a Follower, in the same transaction.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+import asyncpg
+
+from jobservice.domain.outcomes import Outcome, Retried
+from jobservice.domain.states import JobStatus
+
+
+class StageChange(NamedTuple):
+    """One job of a stage: `started`, `retried`, or the final status that it has now."""
+
+    stage_id: UUID
+    change: str
+
+
+class Follower(Protocol):
+    """Who is told of them, before the commit."""
+
+    async def settle(self, connection: asyncpg.Connection, changes: Sequence[StageChange]) -> None:
+        """Counts them and moves on what they move."""
+
+    async def change_stages(self, connection: asyncpg.Connection, changes: str) -> None:
+        """What a job asked for with its success, as JSON."""
+
+
+def changes_of_run(row: asyncpg.Record, stage_id: UUID, outcome: Outcome | None) -> Iterable[StageChange]:
+    """What a row that a flush returned says of a job of this stage."""
+    if row["starts"]:
+        yield StageChange(stage_id, "started")
+    if row["ends"]:
+        status = JobStatus(row["status"])
+        if status.final:
+            yield StageChange(stage_id, status.value)
+        elif isinstance(outcome, Retried):
+            yield StageChange(stage_id, "retried")
+
+
+def changes_of_rows(rows: Iterable[asyncpg.Record]) -> list[StageChange]:
+    """What rows with `stage_id` and `status` say: those that ended jobs of stages."""
+    return [
+        StageChange(row["stage_id"], row["status"])
+        for row in rows
+        if row["stage_id"] is not None and JobStatus(row["status"]).final
+    ]

@@ -1,0 +1,1 @@
+"""Pipelines and their stages: created, commanded, and settled inside the transactions that change their jobs."""

@@ -1,0 +1,43 @@
+"""Moves pipelines on after jobs of their stages have changed, inside the transaction that changed them.
+
+Called by the writers of job state, who are handed a Settler and know it as their Follower. docs/pipelines.md has the
+protocol.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from uuid import UUID
+
+import asyncpg
+
+from jobservice.lifecycle.following import StageChange
+from jobservice.store.sql import load
+
+_FILE = Path(__file__).with_name("workflow.sql")
+
+PIPELINES_AT_ONCE = 10
+
+
+class Settler:
+    """The function `settle` of one schema. Every call belongs to the caller's transaction."""
+
+    def __init__(self, *, schema: str) -> None:
+        self._sql = load(_FILE, schema)
+
+    async def settle(self, connection: asyncpg.Connection, changes: Sequence[StageChange]) -> None:
+        """Counts these changes and moves on what they move: opens stages, completes them, ends pipelines."""
+        if changes:
+            await self._sql.settle(
+                connection, stages=[each.stage_id for each in changes], changes=[each.change for each in changes]
+            )
+
+    async def change_stages(self, connection: asyncpg.Connection, changes: str) -> None:
+        """What a job asked for with its success: a JSON array, as the SQL function of this name takes it."""
+        async for _ in self._sql.change_stages(connection, changes=changes):
+            pass
+
+    async def settle_next(self, connection: asyncpg.Connection) -> bool:
+        """Goes on with pipelines that were left unsettled; whether jobs are left to be moved even now."""
+        async with connection.transaction():
+            ids: list[UUID] = [row["id"] async for row in self._sql.unsettled(connection, batch=PIPELINES_AT_ONCE)]
+            return bool(ids) and bool(await self._sql.settle_also(connection, pipelines=ids))

@@ -1,0 +1,30 @@
+-- Calls of the functions that move pipelines; docs/pipelines.md has the protocol, schema.sql their text.
+
+-- name: settle(stages, changes)$
+SELECT jobservice.settle(:stages::uuid[], :changes::text[]);
+
+-- name: settle_also(pipelines)$
+SELECT jobservice.settle('{}', '{}', :pipelines::uuid[]);
+
+-- name: change_stages(changes)
+-- (Not for its value: a function of no result still has a row.)
+SELECT jobservice.change_stages(:changes::text::jsonb)::text;
+
+-- name: unsettled(batch)
+-- Pipelines of which jobs are left to be moved, and that nobody moves just now.
+SELECT p.id FROM jobservice.pipeline p WHERE p.unsettled ORDER BY p.id LIMIT :batch::integer FOR NO KEY UPDATE SKIP LOCKED;
+
+-- name: submit_pipeline(pipeline)^
+SELECT s.pipeline_id, s.created FROM jobservice.submit_pipeline(:pipeline::text::jsonb) s;
+
+-- name: add_stages(pipeline, stages, tenant)
+SELECT s AS id FROM jobservice.add_stages(:pipeline::uuid, :stages::text::jsonb, :tenant) s;
+
+-- name: add_jobs(stage, jobs, tenant)
+SELECT s.job_id, s.created FROM jobservice.add_jobs(:stage::uuid, :jobs::text::jsonb, :tenant) s;
+
+-- name: command_pipelines(ids, verb, argument, tenant)
+SELECT c.pipeline_id AS id, c.status, c.accepted, c.code, c.reason FROM jobservice.command_pipelines(:ids::uuid[], :verb, :argument::text::jsonb, :tenant) c;
+
+-- name: command_stages(ids, verb, argument, tenant)
+SELECT c.stage_id AS id, c.status, c.accepted, c.code, c.reason FROM jobservice.command_stages(:ids::uuid[], :verb, :argument::text::jsonb, :tenant) c;
