@@ -14,11 +14,16 @@ if TYPE_CHECKING:
     from jobservice.domain.errors import JobServiceError as JobServiceError
     from jobservice.domain.errors import JobTimeout as JobTimeout
     from jobservice.domain.errors import Retry as Retry
+    from jobservice.domain.pipelines import PipelineStatus as PipelineStatus
     from jobservice.domain.retry import ExponentialBackoff as ExponentialBackoff
     from jobservice.domain.retry import FixedBackoff as FixedBackoff
     from jobservice.domain.states import JobStatus as JobStatus
     from jobservice.sdk.abstract_job import AbstractJob as AbstractJob
     from jobservice.sdk.job_info import JobInfo as JobInfo
+    from jobservice.sdk.pipeline import Pipeline as Pipeline
+    from jobservice.sdk.pipeline import PipelineInfo as PipelineInfo
+    from jobservice.sdk.pipeline import Stage as Stage
+    from jobservice.sdk.pipeline import StageInfo as StageInfo
 
 _HOMES = {
     "AbstractJob": "jobservice.sdk.abstract_job",
@@ -33,6 +38,11 @@ _HOMES = {
     "Retry": "jobservice.domain.errors",
     "JobParameterMissing": "jobservice.domain.errors",
     "JobParameterInvalid": "jobservice.domain.errors",
+    "Pipeline": "jobservice.sdk.pipeline",
+    "PipelineInfo": "jobservice.sdk.pipeline",
+    "PipelineStatus": "jobservice.domain.pipelines",
+    "Stage": "jobservice.sdk.pipeline",
+    "StageInfo": "jobservice.sdk.pipeline",
 }
 __all__ = [
     "AbstractJob",
@@ -46,7 +56,12 @@ __all__ = [
     "JobServiceError",
     "JobStatus",
     "JobTimeout",
+    "Pipeline",
+    "PipelineInfo",
+    "PipelineStatus",
     "Retry",
+    "Stage",
+    "StageInfo",
 ]
 __version__ = "0.1.0"
 

@@ -1,0 +1,192 @@
+"""Owns Pipeline and Stage, what a submitter fills in, and PipelineInfo and StageInfo, what the service tells of them.
+
+They become the JSON of a submission here, at no other place. Nothing here talks to a server.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, MISSING, dataclass, field, fields
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from jobservice.domain.errors import InvalidSubmission
+from jobservice.domain.names import DEFAULT_QUEUE, DEFAULT_TENANT
+from jobservice.domain.pipelines import OnFailure, PipelineStatus
+from jobservice.sdk.job_info import JobInfo
+from jobservice.sdk.json_values import PARAMETERS_DEPTH_MAX, NotJson, dump, to_plain
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage of a pipeline: its jobs run in parallel."""
+
+    name: str | None = None
+    """None: `stage-<position>`."""
+    _: KW_ONLY
+    job_class: Any = None
+    """Name or class, for those of its jobs that name none."""
+    jobs: Sequence[JobInfo | Mapping[str, Any]] = ()
+    """JobInfos, or mappings with the members of a submission. Tenant and status are the pipeline's and the stage's."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    user_metadata: Mapping[str, Any] = field(default_factory=dict)
+    hold: bool = False
+    """It does not open before it is released."""
+    open: bool = False
+    """More jobs will come: it cannot finish before it is sealed."""
+    on_failure: OnFailure | str = OnFailure.FINISH_STAGE
+    allowed_failures: float | None = None
+    """A share from 0 to 1, with `continue`."""
+    max_attempts: int | None = None
+    """Of those of its jobs that say nothing else; None: 3."""
+
+    def to_submission(self) -> dict[str, Any]:
+        """The members that differ from the service's defaults. Raises InvalidSubmission, naming the field."""
+        submission = _members(
+            self, ("name", "data", "user_metadata", "hold", "open", "allowed_failures", "max_attempts")
+        )
+        if self.job_class is not None:
+            submission["job_class"] = JobInfo(self.job_class).to_submission()["job_class"]
+        if self.on_failure != OnFailure.FINISH_STAGE:
+            submission["on_failure"] = str(self.on_failure)
+        if self.jobs:
+            submission["jobs"] = [stage_job(job) for job in self.jobs]
+        return submission
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Ordered stages. It starts at once unless `status` is PENDING."""
+
+    name: str
+    _: KW_ONLY
+    stages: Sequence[Stage] = ()
+    tenant: str = DEFAULT_TENANT
+    queue: str = DEFAULT_QUEUE
+    priority: int | str = 0
+    owner: str | None = None
+    description: str | None = None
+    correlation_id: str | None = None
+    traceparent: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+    user_metadata: Mapping[str, Any] = field(default_factory=dict)
+    status: PipelineStatus = PipelineStatus.QUEUED
+    open: bool = False
+    """More stages will come: it cannot finish before it is sealed."""
+    idempotency_key: str | None = None
+
+    def to_submission(self) -> dict[str, Any]:
+        """The pipeline ready to be dumped as JSON. Raises InvalidSubmission, naming the field."""
+        names = [each.name for each in fields(self) if each.name not in ("_", "stages", "status")]
+        submission = _members(self, names)
+        if self.status != PipelineStatus.QUEUED:
+            submission["status"] = str(self.status)
+        submission["stages"] = [_placed(n, stage) for n, stage in enumerate(self.stages)]
+        return submission
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageInfo:
+    """A stage as it stood when it was read. Waiting and running jobs are None where they were not counted."""
+
+    stage_id: UUID
+    pipeline_id: UUID
+    position: int
+    name: str
+    job_class: str | None
+    status: PipelineStatus
+    hold: bool
+    open: bool
+    on_failure: str
+    allowed_failures: float
+    max_attempts: int
+    reason: str | None
+    total: int
+    succeeded: int
+    failed: int
+    aborted: int
+    retried: int
+    percent_completed: int
+    sequence: int
+    data: Mapping[str, Any]
+    user_metadata: Mapping[str, Any]
+    created_date: datetime
+    open_date: datetime | None = None
+    start_date: datetime | None = None
+    stop_date: datetime | None = None
+    pending: int | None = None
+    queued: int | None = None
+    running: int | None = None
+    """TO_BE_RUN or RUNNING."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineInfo:
+    """A pipeline as it stood when it was read. `stages` in their order; empty where they were not asked for."""
+
+    pipeline_id: UUID
+    tenant: str
+    name: str
+    queue: str
+    priority: int
+    status: PipelineStatus
+    open: bool
+    paused: bool
+    ending: PipelineStatus | None
+    """How it will end once its last job has: it was stopped, or has failed."""
+    reason: str | None
+    sequence: int
+    percent_completed: int
+    data: Mapping[str, Any]
+    user_metadata: Mapping[str, Any]
+    owner: str | None
+    description: str | None
+    correlation_id: str | None
+    traceparent: str | None
+    idempotency_key: str | None
+    created_date: datetime
+    updated_date: datetime
+    start_date: datetime | None = None
+    stop_date: datetime | None = None
+    stages: tuple[StageInfo, ...] = ()
+
+
+def stage_job(job: JobInfo | Mapping[str, Any]) -> dict[str, Any]:
+    """A job of a stage as the submission has it: what the stage gives is left out. Raises InvalidSubmission."""
+    if isinstance(job, JobInfo):
+        return {name: value for name, value in job.to_submission().items() if name not in ("tenant", "status")}
+    plain = _plain("jobs", job)
+    if not isinstance(plain, dict):
+        raise InvalidSubmission(f"a job of a stage is a JobInfo or a mapping, not {type(job).__name__}", field="jobs")
+    return plain
+
+
+def _placed(n: int, stage: Stage) -> dict[str, Any]:
+    try:
+        return stage.to_submission()
+    except InvalidSubmission as error:
+        field_name = f"stages[{n}]" + (f".{error.field}" if error.field else "")
+        raise InvalidSubmission(f"stages[{n}]: {error}", code=error.code, field=field_name) from error
+
+
+def _members(of: Any, names: Sequence[str]) -> dict[str, Any]:
+    defaults = _DEFAULTS[type(of)]
+    return {name: _plain(name, value) for name in names if (value := getattr(of, name)) != defaults[name]}
+
+
+def _plain(name: str, value: Any) -> Any:
+    try:
+        plain = to_plain(value, PARAMETERS_DEPTH_MAX)
+        dump(plain)
+    except NotJson as error:
+        raise InvalidSubmission(f"{name}{error.where}: {error.reason}", field=name + error.where) from None
+    return plain
+
+
+_DEFAULTS: Final[dict[type, dict[str, Any]]] = {
+    kind: {
+        each.name: each.default if each.default is not MISSING else {} if each.default_factory is dict else None
+        for each in fields(kind)
+        if each.name != "_"
+    }
+    for kind in (Stage, Pipeline)
+}
