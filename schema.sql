@@ -881,7 +881,7 @@ EXCEPTION WHEN invalid_parameter_value THEN
   IF detail::jsonb -> 'index' = 'null' THEN
     RAISE;
   END IF;
-  RAISE EXCEPTION '%', regexp_replace(said, '^job (\d+): ', place || '[\1] ')
+  RAISE EXCEPTION '%', regexp_replace(said, '^job (\d+): ', place || '[\1]' || CASE WHEN detail::jsonb ->> 'field' IS NULL THEN ' ' ELSE '.' END)
     USING ERRCODE = '22023', DETAIL = jsonb_build_object('code', detail::jsonb ->> 'code', 'index', NULL,
       'field', format('%s[%s]', place, detail::jsonb ->> 'index') || coalesce('.' || (detail::jsonb ->> 'field'), ''))::text;
 END $$;

@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from jobservice.domain.errors import InvalidSubmission
-from jobservice.domain.names import PRIORITIES
+from jobservice.domain.names import PRIORITIES, clean_text
 from jobservice.domain.states import JobStatus
 from jobservice.sdk.job_info import JobInfo
 from jobservice.sdk.json_values import PARAMETERS_DEPTH_MAX, NotJson, dump, to_plain
 from jobservice.store.job_reader import JobFilter
+
+_REASON_MAX: Final = 1_000
 
 
 def statuses_of(status: JobStatus | Sequence[JobStatus] | None) -> list[JobStatus] | None:
@@ -68,3 +70,22 @@ def priority_number(priority: int | str) -> int:
     if not -(2**31) <= priority < 2**31:
         raise InvalidSubmission("priority must be a whole number of 32 bits", field="priority")
     return priority
+
+
+def plain_object(name: str, value: Mapping[str, Any], *, depth: int = PARAMETERS_DEPTH_MAX) -> dict[str, Any]:
+    """An object as JSON can hold it. Raises InvalidSubmission, naming the place in it."""
+    try:
+        plain = to_plain(value, depth)
+        dump(plain)
+    except NotJson as error:
+        field = (name + error.where).removeprefix(".") or None
+        raise InvalidSubmission(f"{field}: {error.reason}" if field else error.reason, field=field) from None
+    if not isinstance(plain, dict):
+        what = name or "this"
+        raise InvalidSubmission(f"{what} is an object, not {type(value).__name__}", field=name or None)
+    return plain
+
+
+def reason_text(reason: str | None) -> str | None:
+    """A reason as the database can hold it."""
+    return None if reason is None else clean_text(reason, _REASON_MAX)

@@ -14,11 +14,12 @@ from uuid import UUID
 import asyncpg
 
 from jobservice.client.amqp_jobs import AmqpJobs
-from jobservice.client.answers import Page, Run
+from jobservice.client.answers import Page, Run, all_accepted
 from jobservice.client.arguments import class_name, job_filter, priority_number, statuses_of, zoned
 from jobservice.client.broker import ClientBroker
 from jobservice.client.database import ClientDatabase
 from jobservice.client.operations import Operations
+from jobservice.client.pipelines import Pipelines
 from jobservice.client.rejected import Rejected
 from jobservice.client.sql_jobs import SqlJobs
 from jobservice.client.subscription import Subscription
@@ -118,11 +119,11 @@ class JobInfoService:
 
     async def lock(self, *ids: UUID) -> list[CommandResult]:
         """Retention never removes them. Raises UnknownJob."""
-        return _all_accepted("lock", await self._need_sql("lock").command("lock", ids))
+        return all_accepted("lock", await self._need_sql("lock").command("lock", ids))
 
     async def unlock(self, *ids: UUID) -> list[CommandResult]:
         """Undo `lock`. Raises UnknownJob."""
-        return _all_accepted("unlock", await self._need_sql("unlock").command("unlock", ids))
+        return all_accepted("unlock", await self._need_sql("unlock").command("unlock", ids))
 
     async def set_priority(self, job_id: UUID, priority: int | str) -> list[CommandResult]:
         """A new priority for a job that waits. Raises UnknownJob, NotLegal."""
@@ -248,6 +249,11 @@ class JobInfoService:
         )
 
     @property
+    def pipelines(self) -> Pipelines:
+        """Pipelines and their stages."""
+        return Pipelines(database=self._database, schema=self._schema)
+
+    @property
     def operations(self) -> Operations:
         """Daemons, tenants, queues, pauses and limits."""
         return Operations(database=self._need_database("this"), schema=self._schema)
@@ -272,7 +278,7 @@ class JobInfoService:
 
     async def _command(self, verb: str, ids: Sequence[UUID], **given: Any) -> list[CommandResult]:
         way = self._sql or self._need_amqp()
-        return _all_accepted(verb, await way.command(verb, ids, **given))
+        return all_accepted(verb, await way.command(verb, ids, **given))
 
     def _need_database(self, what: str) -> ClientDatabase:
         if self._database is None:
@@ -293,11 +299,3 @@ class JobInfoService:
         self._need_broker("this")
         assert self._amqp is not None
         return self._amqp
-
-
-def _all_accepted(verb: str, results: list[CommandResult]) -> list[CommandResult]:
-    for result in results:
-        refusal = result.refusal(verb)
-        if refusal is not None:
-            raise refusal
-    return results

@@ -3,10 +3,10 @@
 They become the JSON of a submission here, at no other place. Nothing here talks to a server.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, MISSING, dataclass, field, fields
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from jobservice.domain.errors import InvalidSubmission
@@ -14,6 +14,8 @@ from jobservice.domain.names import DEFAULT_QUEUE, DEFAULT_TENANT
 from jobservice.domain.pipelines import OnFailure, PipelineStatus
 from jobservice.sdk.job_info import JobInfo
 from jobservice.sdk.json_values import PARAMETERS_DEPTH_MAX, NotJson, dump, to_plain
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Stage:
         if self.on_failure != OnFailure.FINISH_STAGE:
             submission["on_failure"] = str(self.on_failure)
         if self.jobs:
-            submission["jobs"] = [stage_job(job) for job in self.jobs]
+            submission["jobs"] = stage_jobs(self.jobs)
         return submission
 
 
@@ -80,7 +82,7 @@ class Pipeline:
         submission = _members(self, names)
         if self.status != PipelineStatus.QUEUED:
             submission["status"] = str(self.status)
-        submission["stages"] = [_placed(n, stage) for n, stage in enumerate(self.stages)]
+        submission["stages"] = [_placed("stages", n, stage, Stage.to_submission) for n, stage in enumerate(self.stages)]
         return submission
 
 
@@ -150,22 +152,29 @@ class PipelineInfo:
     stages: tuple[StageInfo, ...] = ()
 
 
+def stage_jobs(jobs: Sequence[JobInfo | Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Jobs of a stage as the submission has them. Raises InvalidSubmission with a path as field: `jobs[0].priority`."""
+    return [_placed("jobs", n, job, stage_job) for n, job in enumerate(jobs)]
+
+
 def stage_job(job: JobInfo | Mapping[str, Any]) -> dict[str, Any]:
     """A job of a stage as the submission has it: what the stage gives is left out. Raises InvalidSubmission."""
     if isinstance(job, JobInfo):
         return {name: value for name, value in job.to_submission().items() if name not in ("tenant", "status")}
-    plain = _plain("jobs", job)
+    plain = _plain("", job, depth=1 + PARAMETERS_DEPTH_MAX)
     if not isinstance(plain, dict):
-        raise InvalidSubmission(f"a job of a stage is a JobInfo or a mapping, not {type(job).__name__}", field="jobs")
+        raise InvalidSubmission(f"a job of a stage is a JobInfo or a mapping, not {type(job).__name__}")
     return plain
 
 
-def _placed(n: int, stage: Stage) -> dict[str, Any]:
+def _placed(of: str, n: int, member: T, written: Callable[[T], dict[str, Any]]) -> dict[str, Any]:
     try:
-        return stage.to_submission()
+        return written(member)
     except InvalidSubmission as error:
-        field_name = f"stages[{n}]" + (f".{error.field}" if error.field else "")
-        raise InvalidSubmission(f"stages[{n}]: {error}", code=error.code, field=field_name) from error
+        place = f"{of}[{n}]"
+        field_name = place + (f".{error.field}" if error.field else "")
+        text = f"{place}.{error}" if error.field and str(error).startswith(error.field) else f"{place}: {error}"
+        raise InvalidSubmission(text, code=error.code, field=field_name) from error
 
 
 def _members(of: Any, names: Sequence[str]) -> dict[str, Any]:
@@ -173,12 +182,13 @@ def _members(of: Any, names: Sequence[str]) -> dict[str, Any]:
     return {name: _plain(name, value) for name in names if (value := getattr(of, name)) != defaults[name]}
 
 
-def _plain(name: str, value: Any) -> Any:
+def _plain(name: str, value: Any, *, depth: int = PARAMETERS_DEPTH_MAX) -> Any:
     try:
-        plain = to_plain(value, PARAMETERS_DEPTH_MAX)
+        plain = to_plain(value, depth)
         dump(plain)
     except NotJson as error:
-        raise InvalidSubmission(f"{name}{error.where}: {error.reason}", field=name + error.where) from None
+        place = (name + error.where).removeprefix(".") or None
+        raise InvalidSubmission(f"{place}: {error.reason}" if place else error.reason, field=place) from None
     return plain
 
 

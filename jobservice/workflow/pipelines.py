@@ -16,6 +16,7 @@ import asyncpg
 
 from jobservice.domain.errors import (
     ErrorCode,
+    InvalidSubmission,
     JobServiceError,
     NotLegal,
     UnknownPipeline,
@@ -69,9 +70,9 @@ class Pipelines:
     ) -> list[UUID]:
         """Adds stages (JSON, one or an array) behind those it has; their ids.
 
-        Raises UnknownPipeline, InvalidSubmission.
+        Raises UnknownPipeline, NotLegal, InvalidSubmission.
         """
-        with _told(UnknownPipeline, pipeline_id):
+        with _told(UnknownPipeline, pipeline_id, "add a stage to"):
             rows = self._sql.add_stages(connection, pipeline=pipeline_id, stages=stages, tenant=tenant)
             return [row["id"] async for row in rows]
 
@@ -80,9 +81,9 @@ class Pipelines:
     ) -> list[tuple[UUID, bool]]:
         """Adds jobs (JSON, one or an array) to a stage; for each its id and whether it is new.
 
-        Raises UnknownStage, InvalidSubmission.
+        Raises UnknownStage, NotLegal, InvalidSubmission.
         """
-        with _told(UnknownStage, stage_id):
+        with _told(UnknownStage, stage_id, "add jobs to"):
             rows = self._sql.add_jobs(connection, stage=stage_id, jobs=jobs, tenant=tenant)
             return [(row["job_id"], row["created"]) async for row in rows]
 
@@ -125,14 +126,19 @@ class Pipelines:
 
 
 @contextmanager
-def _told(unknown: type[UnknownPipeline] | type[UnknownStage], identity: UUID) -> Iterator[None]:
+def _told(unknown: type[UnknownPipeline] | type[UnknownStage], identity: UUID, verb: str) -> Iterator[None]:
     """The functions' own refusals as our errors; the driver's others pass."""
     try:
         yield
     except asyncpg.NoDataFoundError as error:
         raise unknown(identity) from error
     except asyncpg.InvalidParameterValueError as error:
-        raise refusal(error) from error
+        told = refusal(error)
+        if isinstance(told, InvalidSubmission) and told.code == "not_legal":
+            status = json.loads(error.detail or "{}")["status"]
+            kind = "pipeline" if unknown is UnknownPipeline else "stage"
+            raise NotLegal(identity, verb, status, str(told), kind=kind) from error
+        raise told from error
 
 
 def _json(argument: Any) -> str | None:
