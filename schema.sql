@@ -301,6 +301,14 @@ CREATE TABLE IF NOT EXISTS pipeline_outbox (
   facts      jsonb NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
 
+-- Rows of it that could not be decoded, out of the way of the others.
+CREATE TABLE IF NOT EXISTS pipeline_outbox_rejected (
+  id          bigint PRIMARY KEY,
+  rejected_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  reason      text NOT NULL,
+  content     jsonb NOT NULL
+);
+
 -- Durable subscriptions, as the client that declared the queue said.
 CREATE TABLE IF NOT EXISTS subscription (
   name         text PRIMARY KEY,

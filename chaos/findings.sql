@@ -20,7 +20,8 @@ SELECT d.id::text AS id, d.pid, d.beat_at, d.lost_at, d.stopped_at FROM jobservi
 
 -- name: counts
 SELECT (SELECT count(*) FROM chaos.execution) AS executions, (SELECT count(*) FROM chaos.refused) AS refused,
-       (SELECT count(*) FROM jobservice.outbox) AS outbox, (SELECT count(*) FROM jobservice.outbox_rejected) AS outbox_rejected,
+       (SELECT count(*) FROM jobservice.outbox) + (SELECT count(*) FROM jobservice.pipeline_outbox) AS outbox,
+       (SELECT count(*) FROM jobservice.outbox_rejected) + (SELECT count(*) FROM jobservice.pipeline_outbox_rejected) AS outbox_rejected,
        (SELECT count(*) FROM jobservice.job_info WHERE status NOT IN ('SUCCEEDED', 'FAILED', 'ABORTED')) AS live,
        (SELECT count(*) FROM jobservice.job_info) AS jobs,
        (SELECT coalesce(sum(sequence), 0) FROM jobservice.job_info) AS changes;

@@ -176,6 +176,7 @@ class Daemon:
         await self._hand_back()
         with_events = await done_within(self._parts.writer.drained(), LAST_EVENTS_SECONDS)
         with_events = with_events and await done_within(self._parts.relay.drained(), LAST_EVENTS_SECONDS)
+        with_events = with_events and await done_within(self._parts.pipeline_sweep.drained(), LAST_EVENTS_SECONDS)
         await done_within(
             self._parts.writer.tidied(), LAST_EVENTS_SECONDS
         )  # or others publish once more what is published
@@ -230,7 +231,7 @@ class Daemon:
             wake=self._heard_wake,
             stop=self._heard_stop,
             due=lambda _: self._parts.due_loop.wake(),
-            facts=lambda _: self._parts.relay.sweep(),
+            facts=lambda _: self._parts.sweep(),
             drain=self._heard_drain,
         )
         await listen(connection, self._settings.database.schema_name, signals)

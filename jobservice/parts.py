@@ -11,6 +11,7 @@ from jobservice.broker.publisher import Publisher
 from jobservice.broker.topology import declare
 from jobservice.config import Settings
 from jobservice.doors import Doors
+from jobservice.events.pipeline_sweep import PipelineSweep
 from jobservice.events.relay import Relay
 from jobservice.leases.comparison import Comparison
 from jobservice.leases.heartbeat import Heartbeat
@@ -39,6 +40,7 @@ from jobservice.sdk.registry import Registry
 from jobservice.store.backlog import Backlog
 from jobservice.store.daemons import Daemons
 from jobservice.store.outbox import Outbox
+from jobservice.store.pipeline_outbox import PipelineOutbox
 from jobservice.store.session import PINNED_PLANS, Session
 from jobservice.workflow.settling import Settler
 
@@ -130,7 +132,16 @@ class Parts:
             wake=lambda: self._relay_loop.wake(),
         )
         self._relay_loop = Loop(name="relay", run_once=self.relay.run_once, interval=RELAY_INTERVAL)
-        self._loops_of_writing = [self._writer_loop, self._relay_loop]
+        self.pipeline_sweep = PipelineSweep(
+            session=self.intake_session,
+            outbox=PipelineOutbox(schema=schema),
+            publisher=Publisher(link=self.link, exchange=self._names.pipelines),
+            wake=lambda: self._pipeline_loop.wake(),
+        )
+        self._pipeline_loop = Loop(
+            name="pipeline events", run_once=self.pipeline_sweep.run_once, interval=RELAY_INTERVAL
+        )
+        self._loops_of_writing = [self._writer_loop, self._relay_loop, self._pipeline_loop]
 
     def _build_running(self, schema: str) -> None:
         settings = self._settings
@@ -232,7 +243,7 @@ class Parts:
             upkeep=upkeep,
             claimer=self._claimer,
             settler=self.settler,
-            sweep=self.relay.sweep,
+            sweep=self.sweep,
             queued=lambda: self.scheduler_loop.wake(),
         )
         self.due_loop = Loop(name="due", run_once=due.run_once, interval=settings.daemon.poll)
@@ -263,6 +274,11 @@ class Parts:
         self._comparison.doubt()
         self.comparison_loop.wake()
 
-    def _rescued(self) -> None:
+    def sweep(self) -> None:
+        """Facts were written that no living daemon publishes by itself."""
         self.relay.sweep()
+        self.pipeline_sweep.sweep()
+
+    def _rescued(self) -> None:
+        self.sweep()
         self.scheduler_loop.wake()

@@ -98,12 +98,14 @@ class Books:
         await until(none, "all jobs ended", seconds)
 
     async def all_published(self, seconds: float = SECONDS) -> None:
-        """Waits until the outbox is empty."""
+        """Waits until the outboxes are empty."""
 
         async def empty() -> bool:
-            return not await self.value("SELECT count(*) FROM jobservice.outbox")
+            return not await self.value(
+                "SELECT (SELECT count(*) FROM jobservice.outbox) + (SELECT count(*) FROM jobservice.pipeline_outbox)"
+            )
 
-        await until(empty, "the outbox is empty", seconds)
+        await until(empty, "the outboxes are empty", seconds)
 
 
 # --------------------------------------------------------------------------------------------------------- the broker

@@ -27,6 +27,11 @@ class BrokerNames:
         return f"{self.prefix}.events"
 
     @property
+    def pipelines(self) -> str:
+        """Topic exchange of every status change of pipelines and stages."""
+        return f"{self.prefix}.pipelines"
+
+    @property
     def submit(self) -> str:
         """Topic exchange that takes submissions; the routing key is the tenant."""
         return f"{self.prefix}.submit"

@@ -29,8 +29,8 @@ def queue_arguments(names: BrokerNames) -> dict[str, Any]:
 
 
 async def declare(channel: AbstractChannel, names: BrokerNames) -> None:
-    """Declare what all clients share: three exchanges, three queues, their bindings."""
-    for exchange in (names.events, names.submit, names.command):
+    """Declare what all clients share: four exchanges, three queues, their bindings."""
+    for exchange in (names.events, names.pipelines, names.submit, names.command):
         await channel.exchange_declare(exchange, exchange_type="topic", durable=True)
     # First the queue that the others point to as their dead-letter target.
     await channel.queue_declare(names.rejected, durable=True, arguments={"x-queue-type": "quorum"})

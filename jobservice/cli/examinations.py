@@ -164,7 +164,12 @@ async def _outbox(connection: asyncpg.Connection, overview: Overview) -> Finding
             "events", False, f"{text}, the oldest for {state.oldest:.0f} s", "is a daemon alive, the broker there?"
         )
     if state.rejected:
-        return Finding("events", False, f"{state.rejected} rows could not be decoded", "look at outbox_rejected")
+        return Finding(
+            "events",
+            False,
+            f"{state.rejected} rows could not be decoded",
+            "look at outbox_rejected, pipeline_outbox_rejected",
+        )
     return Finding("events", True, text)
 
 

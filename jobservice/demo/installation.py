@@ -91,9 +91,9 @@ class Installation:
                     await asyncio.sleep(_LOOK)
 
     async def _unpublished(self, connection: asyncpg.Connection) -> int:
-        rows: int = await connection.fetchval(
-            f"SELECT (SELECT count(*) FROM {self.schema}.outbox) + (SELECT count(*) FROM {self.schema}.outbox_rejected)"
-        )
+        tables = ("outbox", "outbox_rejected", "pipeline_outbox", "pipeline_outbox_rejected")
+        counts = " + ".join(f"(SELECT count(*) FROM {self.schema}.{table})" for table in tables)
+        rows: int = await connection.fetchval(f"SELECT {counts}")
         return rows
 
     @asynccontextmanager
@@ -120,7 +120,7 @@ class Installation:
             channel = await connected.channel()
             for queue in (self.names.submissions, self.names.control, self.names.rejected):
                 await channel.queue_delete(queue)
-            for exchange in (self.names.events, self.names.submit, self.names.command):
+            for exchange in (self.names.events, self.names.pipelines, self.names.submit, self.names.command):
                 await channel.exchange_delete(exchange)
         finally:
             await connected.close()

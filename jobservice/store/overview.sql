@@ -98,5 +98,5 @@ DELETE FROM jobservice.subscription WHERE name = :name;
 
 -- name: outbox()^
 SELECT count(*) AS rows, round(extract(epoch FROM clock_timestamp() - min(o.created_at))::numeric, 1)::double precision AS oldest,
-       (SELECT count(*) FROM jobservice.outbox_rejected) AS rejected
-FROM jobservice.outbox o;
+       (SELECT count(*) FROM jobservice.outbox_rejected) + (SELECT count(*) FROM jobservice.pipeline_outbox_rejected) AS rejected
+FROM (SELECT j.created_at FROM jobservice.outbox j UNION ALL SELECT p.created_at FROM jobservice.pipeline_outbox p) o;

@@ -26,9 +26,17 @@ def contract_arguments(prefix: str) -> dict[str, object]:
 def test_names_are_the_contracts_names() -> None:
     names = BrokerNames()
 
-    spelled = [names.events, names.submit, names.submissions, names.command, names.control, names.rejected]
+    spelled = [
+        names.events,
+        names.pipelines,
+        names.submit,
+        names.submissions,
+        names.command,
+        names.control,
+        names.rejected,
+    ]
 
-    words = ["events", "submit", "submissions", "command", "control", "rejected"]
+    words = ["events", "pipelines", "submit", "submissions", "command", "control", "rejected"]
     assert spelled == [f"jobservice.{word}" for word in words]
     assert names.subscription("billing") == "jobservice.events.billing"
 
@@ -49,7 +57,7 @@ async def test_queues_have_exactly_the_contracts_arguments(
     foreign.queue_declare(names.control, durable=True, arguments=shared)
     foreign.queue_declare(names.rejected, durable=True, arguments={"x-queue-type": "quorum"})
 
-    for exchange in (names.events, names.submit, names.command):
+    for exchange in (names.events, names.pipelines, names.submit, names.command):
         foreign.exchange_declare(exchange, exchange_type="topic", durable=True)
         foreign.exchange_declare(exchange, passive=True)
     with pytest.raises(ChannelClosedByBroker, match="x-delivery-limit"):

@@ -84,6 +84,14 @@ class Raises(AbstractJob):
         raise ValueError(text)
 
 
+class Lacks(AbstractJob):
+    """Fails where the file is not there."""
+
+    async def run(self, file: Path) -> None:
+        if not file.exists():
+            raise FileNotFoundError(str(file))
+
+
 class RaisesSurrogate(AbstractJob):
     """Its text is what a file name of undecodable bytes is."""
 
