@@ -173,7 +173,7 @@ class Parts:
             workspaces=self.workspaces,
             reports=self.writer,
             unknown_class=unknown_class,
-            slot_freed=lambda: self.scheduler_loop.wake(),
+            slot_freed=lambda: self.scheduler.slot_freed(),
             stop_grace=settings.pool.stop_grace,
             log=log,
         )
@@ -187,6 +187,7 @@ class Parts:
             publish=self.relay.offer,
             doubt=self.compare,
             withheld=lambda: self.workspace_watch.withheld,
+            wake=lambda: self.scheduler_loop.wake(),
             poll=settings.daemon.poll,
         )
         self.scheduler_loop = Loop(name="scheduler", run_once=self.scheduler.run_once, interval=settings.daemon.poll)

@@ -20,7 +20,7 @@ RunKey = tuple[UUID, int]
 class InFlight:
     """All held runs, by job and run."""
 
-    def __init__(self, *, log: FilteringBoundLogger, released: Callable[[tuple[str, str]], None]) -> None:
+    def __init__(self, *, log: FilteringBoundLogger, released: Callable[[tuple[str, str] | None], None]) -> None:
         self._held: dict[RunKey, Held] = {}
         self._log = log
         self._released = released
@@ -87,8 +87,7 @@ class InFlight:
             return
         self.results_held -= held.result_size
         self.slot_time.written(held)
-        if held.concurrency_key is not None:
-            self._released(held.concurrency_key)
+        self._released(held.concurrency_key)
         self._tell(_event(held.run.outcome, status), held, status=status.value)
 
     def stale(self, job_id: UUID, run: int, status: str | None) -> None:
@@ -101,8 +100,7 @@ class InFlight:
         self.slot_time.forget(held)
         self._log.warning("job.stale", job_id=str(job_id), run=run, status=status)
         held.run.abandon()
-        if held.concurrency_key is not None:
-            self._released(held.concurrency_key)
+        self._released(held.concurrency_key)
 
     def stop_marked(self, job_id: UUID, run: int) -> None:
         """The start is committed, and somebody has asked to stop the job."""

@@ -1,8 +1,9 @@
 """Asks for as many jobs as there are free slots, as soon as it may be worth it, and gives them to the pool.
 
-Woken by a submitter's NOTIFY, by a freed slot, and at the poll floor. Nothing found: it looks again after 5, 10, 20 ms,
-then marks the daemon idle (from then on submitters notify), looks at once and twice later, and waits. Where a rate
-holds jobs back, it waits no longer than until the next one may start.
+Woken by a submitter's NOTIFY, at the poll floor, and when a run is over: by its slot where there may be more to claim,
+else by its committed end, which may be what a limit waited for. Nothing found: it looks again after 5, 10, 20 ms, then
+marks the daemon idle (from then on submitters notify), looks at once and twice later, and waits. A single job does not
+end that; work that goes on does. Where a rate holds jobs back, it waits no longer than until the next one may start.
 """
 
 import asyncio
@@ -50,9 +51,13 @@ class Scheduler:
         publish: Callable[[Committed], None],
         doubt: Callable[[], None],
         withheld: Callable[[], Sequence[str]],
+        wake: Callable[[], None],
         poll: float,
     ) -> None:
-        """`withheld` are job classes that this daemon knows and cannot run now; `poll` is the loop's interval."""
+        """`withheld` are job classes that this daemon knows and cannot run now; `poll` is the loop's interval.
+
+        `wake` has `run_once` called now.
+        """
         self._session = session
         self._claimer = claimer
         self._daemons = daemons
@@ -62,8 +67,12 @@ class Scheduler:
         self._publish = publish
         self._doubt = doubt
         self._withheld = withheld
+        self._wake = wake
         self._poll = poll
         self._looks = 0
+        self._found_before = False
+        self._more = True
+        """Whether free slots are all that a claim needs to bring more."""
         self._idle = False
         self._gathered = False
         self._again_in: float | None = None
@@ -74,9 +83,17 @@ class Scheduler:
         self.claimed_at: float | None = None
         """`time.monotonic()` of the last claim that was answered."""
 
-    def release(self, key: tuple[str, str]) -> None:
-        """A run with this concurrency key has ended: its next job may come."""
-        self._released.add(key)
+    def slot_freed(self) -> None:
+        """A run has ended; its end is not committed yet."""
+        if self._more:
+            self._wake()
+
+    def release(self, key: tuple[str, str] | None) -> None:
+        """The end of a run, with this concurrency key or none, is committed: what its limits held back may come."""
+        if key is not None:
+            self._released.add(key)
+        if not self._more:
+            self._wake()
 
     def leave_alone(self, job_class: str) -> None:
         """This daemon does not know the class; others do. Not claimed for a while."""
@@ -91,13 +108,16 @@ class Scheduler:
             return FULL_SECONDS if self._pool.full else None
         if self._worth_gathering(free):
             return GATHER_SECONDS
+        self._more = True
         found = await self._claim_for(free)
         self._gathered = False  # after the answer: to gather once more after each failure would end the loop's back-off
-        if found:
+        found_before, self._found_before = self._found_before, found > 0
+        if not found:
+            return await self._nothing_found()
+        if found_before or self._more:
             self._looks = 0
             await self._mark(idle=False)
-            return 0 if self._pool.free > 0 and found >= free else GATHER_SECONDS
-        return await self._nothing_found()
+        return 0 if self._pool.free > 0 and self._more else GATHER_SECONDS
 
     def _worth_gathering(self, free: int) -> bool:
         """Whether to let a few more slots come free first: once, and only while most of the pool is busy."""
@@ -140,6 +160,8 @@ class Scheduler:
                     break
                 got = await self._claim(queue, slots)
                 found += got
+                self._more = found >= free
+                await asyncio.sleep(0)  # the runs begin, and short ones end
                 if got == slots:
                     still.append(queue)
             asking = still
@@ -166,15 +188,15 @@ class Scheduler:
             slot_time.give_back(queue, charges)
             self._doubt()
             raise
-        await asyncio.sleep(0)
         return len(claim.jobs)
 
     def _take_over(self, claim: Claim) -> None:
-        if claim.committed is not None:
-            self._publish(claim.committed)
+        # The runs first: whoever is woken later gets the event loop later, and to publish takes longer than to start.
         for job in claim.jobs:
             key = claim.keys.get(job.card.job_id) if claim.keys else None
             self._pool.start(job, key)
+        if claim.committed is not None:
+            self._publish(claim.committed)
         if log.is_enabled_for(_INFO):
             for job in claim.jobs:
                 card = job.card

@@ -50,6 +50,7 @@ def scheduler_of(*seconds: float | None) -> tuple[Scheduler, Books]:
         publish=lambda committed: None,
         doubt=lambda: None,
         withheld=tuple,
+        wake=lambda: None,
         poll=POLL,
         **parts,
     )

@@ -23,9 +23,8 @@ class AwaySession:
 async def test_each_look_of_a_nearly_full_daemon_fails_while_the_database_is_away_so_that_its_loop_backs_off() -> None:
     pool: Any = SimpleNamespace(free=1, capacity=20, slot_time=SlotTime())
     parts: dict[str, Any] = {"claimer": None, "daemons": None, "publish": None, "session": AwaySession(), "pool": pool}
-    scheduler = Scheduler(
-        daemon_id=UUID(int=1), queues=["default"], doubt=lambda: None, withheld=tuple, poll=1.0, **parts
-    )
+    parts |= {"doubt": lambda: None, "wake": lambda: None, "withheld": tuple}
+    scheduler = Scheduler(daemon_id=UUID(int=1), queues=["default"], poll=1.0, **parts)
 
     gathering = await scheduler.run_once()
 

@@ -1,0 +1,94 @@
+"""What wakes the scheduler when a run ends, and for what it tells submitters that they need not wake it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from jobservice.lifecycle.claim import Claim
+from jobservice.pool.slot_time import SlotTime
+from jobservice.scheduler.scheduler import Scheduler
+
+CAPACITY = 5
+
+
+class Session:
+    @asynccontextmanager
+    async def use(self) -> AsyncIterator[None]:
+        yield
+
+
+class Installation:
+    """A queue from which each claim takes so many jobs, all slots free each time; what the scheduler says to others."""
+
+    def __init__(self, *taken: int) -> None:
+        self.taken = list(taken)
+        self.marks: list[bool] = []
+        self.woken = 0
+        pool: Any = SimpleNamespace(free=CAPACITY, capacity=CAPACITY, slot_time=SlotTime(), start=lambda job, key: None)
+        parts: dict[str, Any] = {"session": Session(), "claimer": self, "daemons": self, "pool": pool}
+        self.scheduler = Scheduler(
+            daemon_id=UUID(int=1),
+            queues=["default"],
+            publish=lambda committed: None,
+            doubt=lambda: None,
+            withheld=tuple,
+            wake=self.wake,
+            poll=1.0,
+            **parts,
+        )
+
+    def wake(self) -> None:
+        self.woken += 1
+
+    async def claim(self, connection: Any, **given: Any) -> Claim:
+        del connection, given
+        card: Any = SimpleNamespace(job_id=None, tenant="t", queue="q", job_class="c", correlation_id=None)
+        job: Any = SimpleNamespace(card=card, run=1)
+        return Claim(jobs=(job,) * (self.taken.pop(0) if self.taken else 0))
+
+    async def unblock(self, connection: Any, keys: Any) -> None: ...
+
+    async def set_idle(self, connection: Any, daemon_id: UUID, idle: bool) -> None:
+        del connection, daemon_id
+        self.marks.append(idle)
+
+    async def idle(self) -> None:
+        while True not in self.marks:
+            await self.scheduler.run_once()
+        self.marks.clear()
+
+
+@pytest.mark.parametrize(("taken", "freed", "ended"), [(CAPACITY, 1, 0), (CAPACITY - 1, 0, 1), (0, 0, 1)])
+async def test_a_run_wakes_it_by_its_slot_where_more_may_be_queued_and_else_by_its_committed_end(
+    taken: int, freed: int, ended: int
+) -> None:
+    made = Installation(taken)
+    await made.scheduler.run_once()
+
+    made.scheduler.slot_freed()
+    by_slot = made.woken
+    made.scheduler.release(None)
+
+    assert (by_slot, made.woken - by_slot) == (freed, ended)
+
+
+@pytest.mark.parametrize(
+    ("taken", "marks"),
+    [((1, 0, 1, 0, 1, 0), []), ((1, 1), [False]), ((CAPACITY,), [False])],
+    ids=["now and then one", "again and again", "more than it has slots for"],
+)
+async def test_submitters_go_on_waking_a_daemon_that_has_only_single_jobs(
+    taken: tuple[int, ...], marks: list[bool]
+) -> None:
+    made = Installation()
+    await made.idle()
+    made.taken.extend(taken)
+
+    for _ in taken:
+        await made.scheduler.run_once()
+
+    assert made.marks == marks
