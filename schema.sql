@@ -668,6 +668,7 @@ DECLARE
   ids     uuid[];
   was     text;
   bad     integer;
+  well    boolean;
   left_over boolean := false;
 BEGIN
   FOR p IN
@@ -766,11 +767,11 @@ BEGIN
       END IF;
       FOR s IN SELECT * FROM stage t WHERE t.pipeline_id = p.id AND t.stop_date IS NULL AND t.succeeded + t.failed + t.aborted = t.total ORDER BY t.position LOOP
         was := s.status;
-        bad := s.failed + s.aborted;
+        -- All its jobs ended by themselves before the end reached them. What was aborted is none of the failures that it may have.
+        well := s.open_date IS NOT NULL AND s.total > 0 AND NOT s.open AND s.aborted = 0 AND s.failed <= failures_allowed(s);
         UPDATE stage t
-        SET status    = CASE WHEN s.open_date IS NULL THEN 'ABORTED' WHEN bad <= failures_allowed(s) AND s.total > 0 AND NOT s.open THEN 'SUCCEEDED' WHEN p.ending = 'ABORTED' THEN 'ABORTED' ELSE 'FAILED' END,
-            reason    = CASE WHEN s.open_date IS NULL OR bad > failures_allowed(s) OR s.total = 0 OR s.open THEN p.reason END,
-            open      = false, stop_date = moment, sequence = t.sequence + 1
+        SET status    = CASE WHEN well THEN 'SUCCEEDED' WHEN s.open_date IS NULL OR p.ending = 'ABORTED' THEN 'ABORTED' ELSE 'FAILED' END,
+            reason    = CASE WHEN NOT well THEN p.reason END, stop_date = moment, sequence = t.sequence + 1
         WHERE t.id = s.id RETURNING * INTO s;
         told := told || pipeline_fact(p, s, was, moment);
       END LOOP;
