@@ -1,4 +1,4 @@
-"""A daemon without a pool: it claims by the real claim, and the test says how each run ends, by the real status writer."""
+"""A daemon without a pool: it claims as daemons do, and the test says how each run ends, by the real status writer."""
 
 import time
 from collections.abc import Sequence
@@ -49,9 +49,9 @@ class Crew:
     told: Listener
 
     @classmethod
-    async def hired(cls, connection: asyncpg.Connection, url: str) -> "Crew":
+    async def hired(cls, connection: asyncpg.Connection, url: str, *, session: Session | None = None) -> "Crew":
         daemon_id = await make_daemon(connection)
-        session = Session(url=url, name="writer", settings=PINNED_PLANS)
+        session = session or Session(url=url, name="writer", settings=PINNED_PLANS)
         told = Listener()
         writer = StatusWriter(
             session=session, daemon_id=daemon_id, schema="jobservice", publish=lambda _: None, listener=told,

@@ -11,7 +11,10 @@ from jobservice.domain.facts import Fact
 from jobservice.domain.states import JobStatus
 from jobservice.domain.transitions import TRANSITIONS
 
-STEPS = {(status, to) for (status, _), targets in TRANSITIONS.items() for to in targets if status is not to}
+STEPS = {(status, to) for (status, _), targets in TRANSITIONS.items() for to in targets if status is not to} | {
+    # Restarted with its pipeline, a job waits for its stage again.
+    (JobStatus.FAILED, JobStatus.PENDING), (JobStatus.ABORTED, JobStatus.PENDING),
+}  # fmt: skip
 
 
 async def histories(connection: asyncpg.Connection) -> dict[UUID, list[Fact]]:

@@ -84,10 +84,12 @@ async def check_books(connection: asyncpg.Connection) -> None:
     """All that must hold of every pipeline between two transactions."""
     rows = await connection.fetch(
         """SELECT s.*, count(j.*) AS jobs, count(*) FILTER (WHERE j.status = 'SUCCEEDED') AS well,
-                  count(*) FILTER (WHERE j.status = 'FAILED') AS badly, count(*) FILTER (WHERE j.status = 'ABORTED') AS not_at_all,
+                  count(*) FILTER (WHERE j.status = 'FAILED') AS badly,
+                  count(*) FILTER (WHERE j.status = 'ABORTED') AS not_at_all,
                   count(*) FILTER (WHERE j.status = 'PENDING' AND j.held = 'stage') AS held,
                   count(*) FILTER (WHERE j.status IN ('QUEUED', 'TO_BE_RUN', 'RUNNING')) AS let_in
-           FROM jobservice.stage s LEFT JOIN jobservice.job_info j ON j.stage_id = s.id GROUP BY s.id ORDER BY s.pipeline_id, s.position"""
+           FROM jobservice.stage s LEFT JOIN jobservice.job_info j ON j.stage_id = s.id
+           GROUP BY s.id ORDER BY s.pipeline_id, s.position"""
     )
     trees: dict[UUID, list[asyncpg.Record]] = {}
     for row in rows:
