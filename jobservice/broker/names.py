@@ -8,6 +8,9 @@ from jobservice.domain.names import is_name
 OPERATOR_KEY = "_operator"
 """The routing key of commands that belong to no tenant."""
 
+PIPELINES_NOTED = "pipelines."
+"""Stands before the name of a durable subscription to pipelines where it is noted: no name of its own has a dot."""
+
 
 @dataclass(frozen=True, slots=True)
 class BrokerNames:
@@ -56,10 +59,16 @@ class BrokerNames:
         """Queue of messages that could not be accepted."""
         return f"{self.prefix}.rejected"
 
-    def subscription(self, name: str) -> str:
-        """Queue of the durable subscription `name`."""
+    def subscription(self, name: str, *, exchange: str | None = None) -> str:
+        """Queue of the durable subscription `name` to jobs' events, or to those of another exchange."""
         if not is_name(name):
             raise ConfigurationError(
                 f"{name!r} cannot name a subscription: use letters, digits, - and _, at most 64, no dot"
             )
-        return f"{self.events}.{name}"
+        return f"{exchange or self.events}.{name}"
+
+    def noted_subscription(self, noted: str) -> str:
+        """Queue of the durable subscription that is noted so."""
+        if noted.startswith(PIPELINES_NOTED):
+            return self.subscription(noted.removeprefix(PIPELINES_NOTED), exchange=self.pipelines)
+        return self.subscription(noted)

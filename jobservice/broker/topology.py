@@ -3,7 +3,8 @@
 Declaring is idempotent; a queue that exists with other arguments is an error of the installation, never repaired here.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from enum import StrEnum
 from typing import Any, Final
 
 from aiormq.abc import AbstractChannel
@@ -11,7 +12,6 @@ from aiormq.abc import AbstractChannel
 from jobservice.broker.names import BrokerNames
 from jobservice.domain.errors import InvalidSubmission
 from jobservice.domain.names import is_name
-from jobservice.domain.states import JobStatus
 
 DELIVERY_LIMIT: Final = 20
 """Said explicitly because 3.10 has no limit of its own and 4.x has one: the same on both."""
@@ -45,15 +45,16 @@ async def declare_subscription(
     name: str,
     bindings: Iterable[str],
     *,
+    exchange: str | None = None,
     expires: float | None = None,
     single_active: bool = False,
 ) -> str:
-    """Declare and bind the durable subscription `name`; gives its queue.
+    """Declare and bind the durable subscription `name` to the jobs' events, or to another exchange; gives its queue.
 
     `expires`: seconds unused until it is gone. `single_active`: one consumer at a time is served, and the next one only
     when what the one before held is back in its place; without, what a lost consumer held comes behind newer messages.
     """
-    queue = names.subscription(name)
+    queue = names.subscription(name, exchange=exchange)
     arguments = queue_arguments(names) | {"x-max-length": SUBSCRIPTION_MAX_LENGTH, "x-overflow": "drop-head"}
     if expires is not None:
         arguments["x-expires"] = round(expires * 1000)
@@ -61,28 +62,24 @@ async def declare_subscription(
         arguments["x-single-active-consumer"] = True
     await channel.queue_declare(queue, durable=True, arguments=arguments)
     for key in bindings:
-        await channel.queue_bind(queue, names.events, routing_key=key)
+        await channel.queue_bind(queue, exchange or names.events, routing_key=key)
     return queue
 
 
-async def declare_private(channel: AbstractChannel, names: BrokerNames, bindings: Iterable[str]) -> str:
+async def declare_private(channel: AbstractChannel, *, exchange: str = "", bindings: Iterable[str] = ()) -> str:
     """Declare a queue for this connection alone, named by the server and gone with it; gives its name."""
     declared = await channel.queue_declare("", exclusive=True)
     queue = str(declared.queue)
     for key in bindings:
-        await channel.queue_bind(queue, names.events, routing_key=key)
+        await channel.queue_bind(queue, exchange, routing_key=key)
     return queue
 
 
-def binding_keys(
-    *,
-    tenant: str | None = None,
-    queue: str | None = None,
-    job_class: str | None = None,
-    statuses: Collection[JobStatus] | None = None,
-) -> list[str]:
-    """The topic patterns that together match a filter: one per status, or one; `#` when nothing is asked for."""
-    words = {"tenant": tenant, "queue": queue, "job_class": job_class}
+def patterns(words: Mapping[str, str | None], statuses: Collection[StrEnum]) -> list[str]:
+    """The topic patterns that together match a filter: one per status, or one; `#` when nothing is asked for.
+
+    `words`: what is asked for in each word of the routing key but the last, the status. Raises InvalidSubmission.
+    """
     for field, word in words.items():
         if word is not None and not is_name(word):
             raise InvalidSubmission(f"{field} {word!r} is not a name", field=field)

@@ -212,7 +212,7 @@ async def _subscriptions(settings: Settings, broker: ClientBroker) -> AsyncItera
         async with database.use() as connection:
             rows = await Overview(settings.database.schema_name).subscriptions(connection)
         for row in rows:
-            waiting = await _size(broker, broker.names.subscription(row.name))
+            waiting = await _size(broker, broker.names.noted_subscription(row.name))
             if waiting is not None and waiting >= SUBSCRIPTION_MAX_LENGTH:
                 yield Finding(
                     f"subscription {row.name}",

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from jobservice.broker.messages import JobEvent
 from jobservice.client.broker import ClientBroker
+from jobservice.client.selection import job_selection
 from jobservice.client.subscription import Subscription
 from jobservice.domain.errors import BrokerUnavailable
 from jobservice.domain.states import FINAL
@@ -23,7 +24,7 @@ class Endings:
         self._tenant = tenant
         self._ended: OrderedDict[UUID, JobEvent] = OrderedDict()
         self._arrived = asyncio.Condition()
-        self._events: Subscription | None = None
+        self._events: Subscription[JobEvent] | None = None
         self._reader: asyncio.Task[None] | None = None
         self._opening = asyncio.Lock()
 
@@ -34,10 +35,7 @@ class Endings:
                 return
             self._events = Subscription(
                 broker=self._broker,
-                tenant=self._tenant,
-                queue=None,
-                job_class=None,
-                statuses=FINAL,
+                selection=job_selection(self._broker.names, tenant=self._tenant, statuses=frozenset(FINAL)),
                 durable=None,
                 expires=None,
                 single_active=False,
@@ -77,7 +75,7 @@ class Endings:
             with contextlib.suppress(BrokerUnavailable):
                 await self._events.__aexit__(None, None, None)
 
-    async def _read(self, events: Subscription) -> None:
+    async def _read(self, events: Subscription[JobEvent]) -> None:
         async for event in events:
             async with self._arrived:
                 self._ended[event.job_id] = event

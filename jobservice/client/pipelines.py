@@ -6,11 +6,16 @@ from uuid import UUID
 
 import asyncpg
 
+from jobservice.broker.pipeline_messages import PipelineEvent
 from jobservice.client.answers import Page, PipelinePage, all_accepted
 from jobservice.client.arguments import plain_object, priority_number, reason_text, statuses_of
+from jobservice.client.broker import ClientBroker
 from jobservice.client.database import ClientDatabase
+from jobservice.client.selection import pipeline_selection
 from jobservice.client.sql_pipelines import SqlPipelines
+from jobservice.client.subscription import Note, Subscription
 from jobservice.domain.errors import ConfigurationError
+from jobservice.domain.pipeline_facts import PipelineKind
 from jobservice.domain.pipelines import PipelineStatus, PipelineVerb, StageVerb
 from jobservice.domain.states import JobStatus
 from jobservice.sdk.job_info import JobInfo
@@ -31,8 +36,13 @@ class Pipelines:
     all are moved, in transactions of 1,000.
     """
 
-    def __init__(self, *, database: ClientDatabase | None, schema: str) -> None:
+    def __init__(
+        self, *, database: ClientDatabase | None, broker: ClientBroker | None, note: Note, schema: str
+    ) -> None:
+        """`note` writes a durable subscription down where operators list them."""
         self._sql = SqlPipelines(database=database, schema=schema) if database is not None else None
+        self._broker = broker
+        self._note = note
 
     async def create(
         self, pipeline: Pipeline | Mapping[str, Any], *, connection: asyncpg.Connection | None = None
@@ -183,6 +193,37 @@ class Pipelines:
     async def wait(self, pipeline_id: UUID, timeout: float | None = None) -> PipelineInfo:
         """The pipeline once it has ended. Raises UnknownPipeline, TimeoutError."""
         return await self._need_sql("wait").wait(pipeline_id, timeout)
+
+    def events(
+        self,
+        *,
+        tenant: str | None = None,
+        name: str | None = None,
+        kind: PipelineKind | None = None,
+        statuses: set[PipelineStatus] | None = None,
+        durable: str | None = None,
+        expires: float | None = None,
+        single_active: bool = False,
+        prefetch: int = 100,
+    ) -> Subscription[PipelineEvent]:
+        """Changes of pipelines and stages as they happen, by the pipeline's `name`; `kind`: of one of the two only.
+
+        `async with jobs.pipelines.events(…) as events: async for event in events: …`; all else is as in `jobs.events`,
+        and durable names are others than those there.
+        """
+        if self._broker is None:
+            raise ConfigurationError("events needs the broker: give JobInfoService.connect an amqp_url")
+        wanted = frozenset(statuses or ())
+        selection = pipeline_selection(self._broker.names, tenant=tenant, name=name, kind=kind, statuses=wanted)
+        return Subscription(
+            broker=self._broker,
+            selection=selection,
+            durable=durable,
+            expires=expires,
+            single_active=single_active,
+            prefetch=prefetch,
+            note=self._note,
+        )
 
     async def _command(
         self, verb: PipelineVerb, ids: Sequence[UUID], connection: asyncpg.Connection | None, argument: Any = None

@@ -81,7 +81,7 @@ class Requests:
                 await self.close()
                 link = await self._broker.consuming()
                 channel = await link.open_channel(timeout=_CALL_TIMEOUT)
-                declaring = declare_private(channel, self._broker.names, ())
+                declaring = declare_private(channel)
                 self._queue = await call(declaring, timeout=_CALL_TIMEOUT, doing="declaring a queue for replies")
                 changed = asyncio.Event()
                 self._intake = Intake(channel=channel, queue=self._queue, changed=changed)

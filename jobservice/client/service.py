@@ -13,6 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
+from jobservice.broker.messages import JobEvent
 from jobservice.client.amqp_jobs import AmqpJobs
 from jobservice.client.answers import Page, Run, all_accepted
 from jobservice.client.arguments import class_name, job_filter, priority_number, statuses_of, zoned
@@ -21,8 +22,9 @@ from jobservice.client.database import ClientDatabase
 from jobservice.client.operations import Operations
 from jobservice.client.pipelines import Pipelines
 from jobservice.client.rejected import Rejected
+from jobservice.client.selection import job_selection
 from jobservice.client.sql_jobs import SqlJobs
-from jobservice.client.subscription import Subscription
+from jobservice.client.subscription import Note, Subscription
 from jobservice.client.subscriptions import Subscriptions
 from jobservice.domain.errors import ConfigurationError
 from jobservice.domain.states import FINAL, JobStatus
@@ -225,7 +227,7 @@ class JobInfoService:
         expires: float | None = None,
         single_active: bool = False,
         prefetch: int = 100,
-    ) -> Subscription:
+    ) -> Subscription[JobEvent]:
         """Status changes as they happen: `async with jobs.events(…) as events: async for event in events: …`.
 
         With `durable`, one queue of that name for all instances of a service, which keeps events while none runs
@@ -237,21 +239,24 @@ class JobInfoService:
         broker = self._need_broker("events")
         return Subscription(
             broker=broker,
-            tenant=tenant,
-            queue=queue,
-            job_class=class_name(job_class),
-            statuses=frozenset(statuses or ()),
+            selection=job_selection(
+                broker.names,
+                tenant=tenant,
+                queue=queue,
+                job_class=class_name(job_class),
+                statuses=frozenset(statuses or ()),
+            ),
             durable=durable,
             expires=expires,
             single_active=single_active,
             prefetch=prefetch,
-            note=self.subscriptions.remember if self._database is not None else self._need_amqp().note_subscription,
+            note=self._note,
         )
 
     @property
     def pipelines(self) -> Pipelines:
         """Pipelines and their stages."""
-        return Pipelines(database=self._database, schema=self._schema)
+        return Pipelines(database=self._database, broker=self._broker, note=self._note, schema=self._schema)
 
     @property
     def operations(self) -> Operations:
@@ -267,6 +272,10 @@ class JobInfoService:
     def rejected(self) -> Rejected:
         """Messages that could not be accepted."""
         return Rejected(broker=self._need_broker("the rejected queue"))
+
+    @property
+    def _note(self) -> Note:
+        return self.subscriptions.remember if self._database is not None else self._need_amqp().note_subscription
 
     async def _close(self) -> None:
         if self._amqp is not None:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self
 
 from aiormq.abc import AbstractChannel
 
@@ -17,29 +17,25 @@ from jobservice.broker.driver import call
 from jobservice.broker.host_log import host_log
 from jobservice.broker.incoming import Incoming
 from jobservice.broker.intake import Intake
-from jobservice.broker.messages import JobEvent
-from jobservice.broker.topology import binding_keys, declare_private, declare_subscription
+from jobservice.broker.topology import declare_private, declare_subscription
 from jobservice.client.acknowledging import acknowledge
 from jobservice.client.broker import ClientBroker
+from jobservice.client.selection import Event, Selection
 from jobservice.domain.errors import BrokerUnavailable, JobServiceError, UnavailableError
-from jobservice.domain.states import JobStatus
 
 _CALL_TIMEOUT = 10.0
 
 Note = Callable[[str, dict[str, Any]], Awaitable[None]]
 
 
-class Subscription:
+class Subscription(Generic[Event]):
     """Status changes that match a filter. Use it once: `async with … as events: async for event in events: …`."""
 
     def __init__(
         self,
         *,
         broker: ClientBroker,
-        tenant: str | None,
-        queue: str | None,
-        job_class: str | None,
-        statuses: frozenset[JobStatus],
+        selection: Selection[Event],
         durable: str | None,
         expires: float | None,
         single_active: bool,
@@ -50,8 +46,7 @@ class Subscription:
         self.gaps = 0
         """How often a private subscription was interrupted and may have missed events. Durable ones miss none."""
         self._broker = broker
-        self._wanted = {"tenant": tenant, "queue": queue, "job_class": job_class}
-        self._statuses = statuses
+        self._selection = selection
         self._durable = durable
         self._expires = expires
         self._single_active = single_active
@@ -67,10 +62,8 @@ class Subscription:
         """Subscribe; events from now on are seen. Raises BrokerUnavailable, ConfigurationError."""
         self._intake = await self._open()
         if self._durable is not None and self._note is not None:
-            filled = {name: value for name, value in self._wanted.items() if value is not None}
-            wanted = filled | ({"statuses": sorted(self._statuses)} if self._statuses else {})
             try:
-                await self._note(self._durable, wanted)
+                await self._note(self._selection.noted + self._durable, self._selection.filter())
             except UnavailableError as error:
                 # The note is for operators only; events come without it.
                 host_log(__name__).warning("subscription.unnoted", subscription=self._durable, reason=str(error))
@@ -89,14 +82,14 @@ class Subscription:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> JobEvent:
+    async def __anext__(self) -> Event:
         """The next event that matches; the one before is acknowledged now."""
         await self._acknowledge()
         while True:
             message = await self._next_message()
             self._unacknowledged = message
-            event = _parsed(message)
-            if event is not None and self._matches(event):
+            event = self._read(message)
+            if event is not None and self._selection.matches(event):
                 return event
             await self._acknowledge()
 
@@ -160,32 +153,27 @@ class Subscription:
         await call(
             channel.basic_qos(prefetch_count=self._prefetch), timeout=_CALL_TIMEOUT, doing="setting the prefetch"
         )
-        keys = binding_keys(**self._wanted, statuses=self._statuses)
+        exchange, bindings = self._selection.exchange, self._selection.bindings()
         if self._durable is None:
-            declaring = declare_private(channel, self._broker.names, keys)
+            declaring = declare_private(channel, exchange=exchange, bindings=bindings)
         else:
             declaring = declare_subscription(
                 channel,
                 self._broker.names,
                 self._durable,
-                keys,
+                bindings,
+                exchange=exchange,
                 expires=self._expires,
                 single_active=self._single_active,
             )
-        self._queue = await call(declaring, timeout=_CALL_TIMEOUT, doing=f"subscribing to {self._broker.names.events}")
+        self._queue = await call(declaring, timeout=_CALL_TIMEOUT, doing=f"subscribing to {exchange}")
         intake = Intake(channel=channel, queue=self._queue, changed=self._changed)
         await intake.consume()
         return intake
 
-    def _matches(self, event: JobEvent) -> bool:
-        # Bindings of an earlier filter of the same durable name stay in the broker.
-        named = all(value is None or getattr(event, name) == value for name, value in self._wanted.items())
-        return named and (not self._statuses or event.status in self._statuses)
-
-
-def _parsed(message: Incoming) -> JobEvent | None:
-    try:
-        return JobEvent.parse(message.body)
-    except ValueError as error:
-        host_log(__name__).warning("event.skip", routing_key=message.routing_key, reason=str(error))
-        return None
+    def _read(self, message: Incoming) -> Event | None:
+        try:
+            return self._selection.read(message.body)
+        except ValueError as error:
+            host_log(__name__).warning("event.skip", routing_key=message.routing_key, reason=str(error))
+            return None

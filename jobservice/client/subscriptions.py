@@ -51,7 +51,7 @@ class Subscriptions:
             raise ConfigurationError("deleting a subscription needs the broker: an amqp_url")
         channel = await (await self._broker.consuming()).open_channel()
         try:
-            deleting = channel.queue_delete(self._broker.names.subscription(name))
+            deleting = channel.queue_delete(self._broker.names.noted_subscription(name))
             answer = await call(deleting, timeout=_CALL_TIMEOUT, doing="deleting a queue")
         finally:
             await channel.close()
@@ -62,7 +62,7 @@ class Subscriptions:
     async def _seen(self, row: SubscriptionRow) -> DurableSubscription:
         queue, messages, consumers = row.name, None, None
         if self._broker is not None:
-            queue = self._broker.names.subscription(row.name)
+            queue = self._broker.names.noted_subscription(row.name)
             messages, consumers = await self._counted(self._broker, queue)
         return DurableSubscription(
             name=row.name,

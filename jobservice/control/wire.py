@@ -10,6 +10,7 @@ from jobservice.broker.bodies import read_json
 from jobservice.control.limits import SetLimit
 from jobservice.control.members import Command, Name, Priority, ShortText, ZonedDate, given, written, wrong
 from jobservice.domain.errors import InvalidSubmission
+from jobservice.domain.pipeline_facts import PipelineKind
 from jobservice.domain.states import FINAL, JobStatus
 from jobservice.sdk.json_values import PARAMETERS_DEPTH_MAX, NotJson, dump, to_plain
 
@@ -146,22 +147,28 @@ class Drain(Command):
     daemon_id: UUID | None = None
 
 
+SubscriptionName = Annotated[str, Field(pattern=r"^(pipelines\.)?[A-Za-z0-9][A-Za-z0-9_-]{0,63}\z")]
+"""With `pipelines.` before it: one to the events of pipelines."""
+
+
 class Filter(BaseModel):
-    """Which events a subscription is about."""
+    """Which events a subscription is about: of jobs by tenant, queue, job_class; of pipelines by tenant, name, kind."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     tenant: Name | None = None
     queue: Name | None = None
     job_class: Name | None = None
+    name: Name | None = None
+    kind: PipelineKind | None = None
     statuses: list[JobStatus] | None = None
 
 
 class RegisterSubscription(Command):
-    """Note a durable subscription, for clients that have no database."""
+    """Note a durable subscription, for clients that have no database; `pipelines.<name>` for one to pipelines."""
 
     command: Literal["register_subscription"]
-    name: Name
+    name: SubscriptionName
     filter: Filter = Filter()
 
 

@@ -1,6 +1,6 @@
 """What the daemon declares is what the contract says, seen by a foreign client."""
 
-from collections.abc import Callable
+from typing import Any
 
 import pika
 import pytest
@@ -9,7 +9,7 @@ from pika.exceptions import ChannelClosedByBroker
 
 from jobservice.broker.connection import BrokerLink
 from jobservice.broker.names import BrokerNames
-from jobservice.broker.topology import binding_keys, declare, declare_subscription
+from jobservice.broker.topology import declare, declare_subscription, patterns
 from jobservice.domain.errors import ConfigurationError, InvalidSubmission
 from jobservice.domain.states import JobStatus
 
@@ -38,7 +38,8 @@ def test_names_are_the_contracts_names() -> None:
 
     words = ["events", "pipelines", "submit", "submissions", "command", "control", "rejected"]
     assert spelled == [f"jobservice.{word}" for word in words]
-    assert names.subscription("billing") == "jobservice.events.billing"
+    assert names.subscription("billing") == names.noted_subscription("billing") == "jobservice.events.billing"
+    assert names.noted_subscription("pipelines.billing") == "jobservice.pipelines.billing"
 
 
 @pytest.mark.parametrize("prefix", ["", "a.b", "a/b", "x" * 65])
@@ -116,13 +117,13 @@ async def test_a_durable_subscription_is_bounded_and_drops_its_oldest(
         ({"tenant": "acme", "statuses": [JobStatus.RUNNING]}, ["acme.*.*.RUNNING"]),
     ],
 )
-def test_a_filter_becomes_one_pattern_for_each_status(wanted: dict[str, object], keys: list[str]) -> None:
-    make: Callable[..., list[str]] = binding_keys
+def test_a_filter_becomes_one_pattern_for_each_status(wanted: dict[str, Any], keys: list[str]) -> None:
+    statuses = wanted.pop("statuses", ())
 
-    assert make(**wanted) == keys
+    assert patterns({"tenant": None, "queue": None, "job_class": None} | wanted, statuses) == keys
 
 
 @pytest.mark.parametrize("word", ["#", "*", "a.b", "x" * 300])
 def test_a_filter_cannot_smuggle_in_a_pattern(word: str) -> None:
     with pytest.raises(InvalidSubmission, match="tenant"):
-        binding_keys(tenant=word)
+        patterns({"tenant": word}, ())

@@ -14,7 +14,7 @@ from jobservice.domain.errors import BrokerUnavailable, ConfigurationError
 Tell = Callable[..., Awaitable[UUID]]
 
 
-async def first(events: Subscription) -> Any:
+async def first(events: Subscription[Any]) -> Any:
     async with asyncio.timeout(20):
         return await anext(events)
 

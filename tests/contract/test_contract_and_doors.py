@@ -206,6 +206,9 @@ def is_whole(value: Any) -> bool:
 @example(command={"command": "register_subscription", "name": "n", "filter": {"statuses": ["FAILED"]}})
 @example(command={"command": "register_subscription", "name": "n", "filter": {"statuses": ["failed"]}})
 @example(command={"command": "register_subscription", "name": "n", "filter": {"owner": "me"}})
+@example(command={"command": "register_subscription", "name": "pipelines.n", "filter": {"name": "m", "kind": "stage"}})
+@example(command={"command": "register_subscription", "name": "pipelines.n", "filter": {"kind": "job"}})
+@example(command={"command": "register_subscription", "name": "events.n"})
 def test_schema_and_door_agree_about_any_command(command: Any) -> None:
     refused = refused_by_control(command)
 
