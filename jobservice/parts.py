@@ -48,6 +48,8 @@ log = structlog.get_logger(__name__)
 
 FLUSH_INTERVAL = 1.0
 RELAY_INTERVAL = 1.0
+SELDOM = 5
+"""How many polls an idle scheduler waits where the look for due work looks for jobs, too: in case that is held up."""
 
 
 class Ears(Protocol):
@@ -190,7 +192,11 @@ class Parts:
             wake=lambda: self.scheduler_loop.wake(),
             poll=settings.daemon.poll,
         )
-        self.scheduler_loop = Loop(name="scheduler", run_once=self.scheduler.run_once, interval=settings.daemon.poll)
+        self.scheduler_loop = Loop(
+            name="scheduler",
+            run_once=self.scheduler.run_once,
+            interval=settings.daemon.poll * (SELDOM if self._maintains else 1),
+        )
         progress = ProgressWriter(
             session=self.writer_session, daemon_id=self.id, schema=schema, runs=lambda: self.in_flight.runs
         )
@@ -246,6 +252,8 @@ class Parts:
             settler=self.settler,
             sweep=self.sweep,
             queued=lambda: self.scheduler_loop.wake(),
+            queues=settings.daemon.queues if self._runs_jobs else (),
+            poll=settings.daemon.poll,
         )
         self.due_loop = Loop(name="due", run_once=due.run_once, interval=settings.daemon.poll)
         retention = Retention(

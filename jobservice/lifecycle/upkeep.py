@@ -1,5 +1,6 @@
 """Transitions that come due by themselves: trigger dates, expiration, retention. Called by the maintenance loops."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ class Due:
     next_trigger: float | None
     expired: bool
     blocked: bool
+    claimable: bool
     unsettled: bool
     unpublished: bool
 
@@ -36,14 +38,15 @@ class Upkeep:
         self._sql = load(_FILE, schema)
         self._follower = follower
 
-    async def look(self, connection: asyncpg.Connection) -> Due:
-        """The one query of an idle daemon's upkeep."""
-        row = await self._sql.look(connection)
+    async def look(self, connection: asyncpg.Connection, queues: Sequence[str] = ()) -> Due:
+        """The one query of an idle daemon's upkeep. `queues`: in which ones anything that may be claimed counts."""
+        row = await self._sql.look(connection, queues=list(queues))
         due = row["next_due"]
         return Due(
             due.total_seconds() if due is not None else None,
             expired=row["expired"],
             blocked=row["blocked"],
+            claimable=row["claimable"],
             unsettled=row["unsettled"],
             unpublished=row["unpublished"],
         )

@@ -2,11 +2,14 @@
 -- What is due is looked for with now(): clock_timestamp() may change within a scan, so no index can be searched by it, and a look
 -- would read all that is not due yet.
 
--- name: look()^
--- What there is to do, in one probe of each partial index: the only query that an idle daemon's upkeep sends.
+-- name: look(queues)^
+-- What there is to do, in one probe of each partial index: the only query that an idle daemon's upkeep sends. Of `queues` the order and the
+-- limit let no estimate choose another way than the first entry of the claims' index.
 SELECT (SELECT min(j.trigger_after_date) - clock_timestamp() FROM jobservice.job_info j WHERE j.status = 'PENDING' AND j.held IN ('trigger', 'backoff')) AS next_due,
        EXISTS (SELECT FROM jobservice.job_info j WHERE j.status IN ('PENDING', 'QUEUED') AND j.expiration_date <= now()) AS expired,
        EXISTS (SELECT FROM jobservice.job_info j WHERE j.status = 'QUEUED' AND j.blocked) AS blocked,
+       EXISTS (SELECT FROM unnest(:queues::text[]) q, LATERAL (SELECT FROM jobservice.job_info j WHERE j.queue = q AND j.status = 'QUEUED' AND NOT j.blocked
+                                                              ORDER BY j.tenant LIMIT 1) w) AS claimable,
        EXISTS (SELECT FROM jobservice.pipeline p WHERE p.unsettled) AS unsettled,
        EXISTS (SELECT FROM jobservice.outbox o LEFT JOIN jobservice.daemon d ON d.id = o.daemon_id
                WHERE o.daemon_id IS NULL OR d.id IS NULL OR d.lost_at IS NOT NULL OR d.stopped_at IS NOT NULL)

@@ -1,6 +1,11 @@
-"""Looks once a second, and at the next trigger date, for what has come due; does it, and wakes who waits for it."""
+"""Looks once a second, and at the next trigger date, for what has come due; does it, and wakes who waits for it.
 
-from collections.abc import Callable
+It also looks whether there is something to claim, for the scheduler, who then asks by himself seldom: a look reads, a
+claim takes the queue's lock and commits.
+"""
+
+from collections.abc import Callable, Sequence
+from time import monotonic
 
 import asyncpg
 import structlog
@@ -28,20 +33,28 @@ class DueWork:
         settler: Settler,
         sweep: Callable[[], None],
         queued: Callable[[], None],
+        queues: Sequence[str] = (),
+        poll: float = INTERVAL,
     ) -> None:
+        """`queued` is called when there may be something to claim; in `queues` it is looked for each `poll` seconds."""
         self._session = session
         self._upkeep = upkeep
         self._claimer = claimer
         self._settler = settler
         self._sweep = sweep
         self._queued = queued
+        self._queues = queues
+        self._poll = poll
+        self._asked_at: float | None = None
         self._keys_after = FIRST_KEY
         self._more_to_settle = False
 
     async def run_once(self) -> float | None:
         """One look, and one batch of each kind that is due. Raises UnavailableError."""
         async with self._session.use() as connection:
-            due = await self._upkeep.look(connection)
+            due = await self._upkeep.look(connection, self._to_ask_for())
+        if due.claimable:
+            self._queued()
         enqueued, expired = await self._do(due)
         if BATCH in (enqueued, expired):
             return 0
@@ -51,7 +64,14 @@ class DueWork:
             return SOON  # the next date is not known yet
         if due.next_trigger is not None and 0 < due.next_trigger < INTERVAL:
             return max(due.next_trigger, SOON)
-        return INTERVAL  # also where somebody holds the row of what is due
+        return min(INTERVAL, self._poll)  # also where somebody holds the row of what is due
+
+    def _to_ask_for(self) -> Sequence[str]:
+        now = monotonic()
+        if self._poll > INTERVAL and self._asked_at is not None and now < self._asked_at + self._poll:
+            return ()
+        self._asked_at = now
+        return self._queues
 
     async def _unblock(self, connection: asyncpg.Connection) -> None:
         """One batch of keys, each time the next one: in turn each of them is looked at."""

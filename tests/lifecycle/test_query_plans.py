@@ -250,7 +250,11 @@ def upkeep() -> Upkeep:
 
 
 UPKEEP: dict[str, tuple[Callable[[asyncpg.Connection], Awaitable[Any]], int, tuple[str, ...]]] = {
-    "look": (lambda c: upkeep().look(c), 10, ("job_info_due", "job_info_expiry", "job_info_blocked")),
+    "look": (
+        lambda c: upkeep().look(c, ["none", "default"]),
+        10,
+        ("job_info_due", "job_info_expiry", "job_info_blocked", "job_info_claim"),
+    ),
     "enqueue due": (lambda c: upkeep().enqueue_due(c), 20, ("job_info_due", "job_info_pkey")),
     "expire": (lambda c: upkeep().expire(c), 20, ("job_info_expiry", "job_info_pkey")),
     "blocked keys": (lambda c: upkeep().blocked_keys(c), 20, ("job_info_blocked",)),

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -21,7 +22,7 @@ PENDING = JobStatus.PENDING
 class Round:
     """Due work on its own session, and how often it called."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, **asking: Any) -> None:
         self.swept = 0
         self.queued = 0
         claimer = Claimer(daemon_id=UUID(int=1), schema="jobservice", submissions_published=False)
@@ -32,6 +33,7 @@ class Round:
             settler=SETTLER,
             sweep=self._sweep,
             queued=self._queue,
+            **asking,
         )
 
     def _sweep(self) -> None:
@@ -68,6 +70,42 @@ async def test_with_nothing_due_it_does_nothing_and_looks_again_after_its_interv
 
     assert (pause, round_.swept, round_.queued) == (INTERVAL, 0, 0)
     assert await status_of(connection, waiting) == "PENDING"
+
+
+async def test_what_may_be_claimed_in_the_queues_of_its_daemon_is_told_to_the_scheduler(
+    connection: asyncpg.Connection, database_url: str
+) -> None:
+    session = Session(url=database_url, name="due")
+    round_ = Round(session, queues=["other", "default"])
+
+    told = []
+    for job in ({"queue": "foreign"}, {"concurrency_key": "k", "blocked": True}, {"queue": "default"}):
+        await make_job(connection, **job)
+        round_.queued = 0
+        await round_.work.run_once()
+        told.append(round_.queued)
+    await session.close()
+
+    assert told == [0, 0, 1]
+
+
+async def test_it_asks_no_more_often_for_what_may_be_claimed_than_the_poll_says(
+    connection: asyncpg.Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1_000.0
+    monkeypatch.setattr("jobservice.maintenance.due.monotonic", lambda: now)
+    session = Session(url=database_url, name="due")
+    seldom, often = (Round(session, queues=["default"], poll=poll) for poll in (10.0, 0.2))
+    await make_job(connection)
+
+    told = []
+    for now in (1_000.0, 1_009.0, 1_010.0):  # noqa: B007 - the clock's
+        waits = [await round_.work.run_once() for round_ in (seldom, often)]
+        told.append((seldom.queued, often.queued))
+    await session.close()
+
+    assert told == [(1, 1), (1, 2), (2, 3)]
+    assert waits == [INTERVAL, 0.2]
 
 
 @pytest.mark.parametrize("held", ["trigger", "backoff"])
