@@ -1209,22 +1209,50 @@ CREATE OR REPLACE FUNCTION merged(document jsonb, patch jsonb) RETURNS jsonb LAN
   SELECT (document || patch) - ARRAY(SELECT e.key FROM jsonb_each(patch) e WHERE e.value = 'null')
 $$;
 
--- What a job of a stage asked for, in the transaction of its success: an array of {"stage_id", "jobs"}, {"stage_id", "merge"}, {"stage_id", "increment", "by"}.
-CREATE OR REPLACE FUNCTION change_stages(changes jsonb) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+-- What jobs of stages asked for, in the transaction of their success: an array of {"jobs"}, {"merge"} or {"increment", "by"}, each with its "stage_id", or
+-- with "stage", a name: the first of it from the stage "from" on. A "pipeline_id" walls off: a stage of another one is as unknown as none. All metadata
+-- of a stage is written once, whatever the number of changes. `touched` are stages of which the caller will settle jobs: their pipelines are locked along.
+DROP FUNCTION IF EXISTS change_stages(jsonb);
+CREATE OR REPLACE FUNCTION change_stages(changes jsonb, touched uuid[] DEFAULT '{}') RETURNS void LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
 DECLARE
-  e jsonb;
+  e        record;
+  current  uuid;
+  document jsonb;
 BEGIN
-  PERFORM FROM pipeline p WHERE p.id IN (SELECT t.pipeline_id FROM stage t JOIN jsonb_array_elements(changes) c(change) ON t.id = (c.change ->> 'stage_id')::uuid)
+  PERFORM FROM pipeline p
+  WHERE p.id IN (SELECT t.pipeline_id FROM stage t WHERE t.id = ANY (touched)
+                 UNION SELECT coalesce((c.change ->> 'pipeline_id')::uuid, (SELECT t.pipeline_id FROM stage t WHERE t.id = (c.change ->> 'stage_id')::uuid))
+                 FROM jsonb_array_elements(changes) c(change))
   ORDER BY p.id FOR NO KEY UPDATE;
-  FOR e IN SELECT * FROM jsonb_array_elements(changes) LOOP
-    IF e ? 'jobs' THEN
-      PERFORM add_jobs((e ->> 'stage_id')::uuid, e -> 'jobs');
-    ELSIF e ? 'merge' THEN
-      PERFORM command_stages(ARRAY[(e ->> 'stage_id')::uuid], 'update_metadata', e -> 'merge');
+  FOR e IN
+    SELECT c.change, t.id, t.user_metadata FROM jsonb_array_elements(changes) WITH ORDINALITY c(change, n) LEFT JOIN LATERAL (
+      SELECT t.id, t.user_metadata FROM stage t
+      WHERE CASE WHEN c.change ? 'stage_id' THEN t.id = (c.change ->> 'stage_id')::uuid AND t.pipeline_id = coalesce((c.change ->> 'pipeline_id')::uuid, t.pipeline_id)
+                 ELSE t.pipeline_id = (c.change ->> 'pipeline_id')::uuid AND t.name = c.change ->> 'stage'
+                      AND t.position >= (SELECT f.position FROM stage f WHERE f.id = (c.change ->> 'from')::uuid) END
+      ORDER BY t.position LIMIT 1) t ON true
+    ORDER BY c.change ? 'jobs', t.id, c.n      -- what is added settles, and so writes the rows: after the documents that were read here
+  LOOP
+    IF e.id IS NULL THEN
+      RAISE EXCEPTION 'there is no stage % in this pipeline', coalesce(e.change ->> 'stage_id', quote_literal(e.change ->> 'stage'))
+        USING ERRCODE = '22023', DETAIL = '{"code": "unknown_stage", "field": null, "index": null}';
+    END IF;
+    IF current IS DISTINCT FROM e.id OR e.change ? 'jobs' THEN
+      UPDATE stage t SET user_metadata = document WHERE t.id = current;
+      current := CASE WHEN NOT e.change ? 'jobs' THEN e.id END;
+      document := e.user_metadata;
+    END IF;
+    IF e.change ? 'jobs' THEN
+      PERFORM add_jobs(e.id, e.change -> 'jobs');
+    ELSIF e.change ? 'merge' THEN
+      document := merged(document, e.change -> 'merge');
+    ELSIF jsonb_typeof(document -> (e.change ->> 'increment')) NOT IN ('number', 'null') THEN
+      PERFORM refuse_document('', ARRAY['bad_field', 'user_metadata.' || (e.change ->> 'increment'), 'is no number, and cannot be incremented']);
     ELSE
-      PERFORM command_stages(ARRAY[(e ->> 'stage_id')::uuid], 'increment_metadata', jsonb_build_object('key', e -> 'increment', 'by', e -> 'by'));
+      document := document || jsonb_build_object(e.change ->> 'increment', coalesce((document ->> (e.change ->> 'increment'))::numeric, 0) + (e.change ->> 'by')::numeric);
     END IF;
   END LOOP;
+  UPDATE stage t SET user_metadata = document WHERE t.id = current;
 END $$;
 
 

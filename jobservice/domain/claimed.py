@@ -7,6 +7,17 @@ from jobservice.domain.facts import JobCard
 
 
 @dataclass(frozen=True, slots=True)
+class ClaimedStage:
+    """A stage and its pipeline as they stood right after the claim: the rows, as JSON texts.
+
+    One object for all jobs of the stage that a claim brought: the data may be a megabyte.
+    """
+
+    stage: str
+    pipeline: str
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimedJob:
     """One claimed job. `parameters` and `user_metadata` are the JSON texts of objects."""
 
@@ -23,3 +34,4 @@ class ClaimedJob:
     timeout: float | None
     user_metadata: str
     created_date: datetime
+    stage: ClaimedStage | None = None

@@ -133,10 +133,10 @@ class JobError(JobServiceError):
 
 
 class JobParameterMissing(JobError):
-    """A required parameter of `run` was not given."""
+    """A required parameter of `run` was not given, or what it refers to is not there."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"parameter {name!r} is missing")
+    def __init__(self, name: str, reason: str | None = None) -> None:
+        super().__init__(f"parameter {name!r} is missing" + (f": {reason}" if reason else ""))
         self.name = name
 
 

@@ -1,13 +1,13 @@
 """Claims jobs for a daemon: QUEUED → TO_BE_RUN, many at once, one call and one transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
 import asyncpg
 
-from jobservice.domain.claimed import ClaimedJob
+from jobservice.domain.claimed import ClaimedJob, ClaimedStage
 from jobservice.domain.facts import Committed, EventMode, Fact, JobCard
 from jobservice.domain.states import JobStatus
 from jobservice.store.cards import card_of
@@ -58,6 +58,8 @@ class Claimer:
     ) -> Claim:
         """Up to `slots` jobs of `queue`. `charges` are slot-seconds by tenant that ended since the last claim.
 
+        Whatever it raises, jobs may have been claimed: the stages that they belong to are read after the commit.
+
         `unwritten` are jobs whose runs have ended here and whose rows do not say so yet: what they took is charged, and
         the fair choice does not count their slots. Limits do.
         """
@@ -80,8 +82,9 @@ class Claimer:
             return Claim(again_in=rows[0]["again_in"])
         events: EventMode = rows[0]["events"]
         cards = {row["id"]: card_of(row, queue=queue, events=events) for row in rows}
+        stages = await self._stages(connection, {row["stage_id"] for row in rows if row["stage_id"] is not None})
         return Claim(
-            jobs=tuple(_job(row, cards[row["id"]]) for row in rows),
+            jobs=tuple(_job(row, cards[row["id"]], stages.get(row["stage_id"])) for row in rows),
             committed=self._committed(rows, cards) if rows[0]["outbox_id"] is not None else None,
             keys={row["id"]: (row["tenant"], row["concurrency_key"]) for row in rows if row["concurrency_key"]},
         )
@@ -90,6 +93,12 @@ class Claimer:
         """Lets the next jobs of these concurrency keys into the claimable index, after their runs ended."""
         async for _ in self._sql.unblock(connection, tenants=[t for t, _ in keys], keys=[k for _, k in keys]):
             pass
+
+    async def _stages(self, connection: asyncpg.Connection, ids: Collection[UUID]) -> Mapping[UUID, ClaimedStage]:
+        if not ids:
+            return {}
+        rows = self._sql.stages_of(connection, ids=list(ids))
+        return {row["id"]: ClaimedStage(row["stage"], row["pipeline"]) async for row in rows}
 
     def _committed(self, rows: Sequence[asyncpg.Record], cards: Mapping[UUID, JobCard]) -> Committed:
         first = first_published(submissions=self._submissions_published)
@@ -116,7 +125,7 @@ class Claimer:
         )
 
 
-def _job(row: asyncpg.Record, card: JobCard) -> ClaimedJob:
+def _job(row: asyncpg.Record, card: JobCard, stage: ClaimedStage | None) -> ClaimedJob:
     return ClaimedJob(
         card=card,
         run=row["run"],
@@ -129,4 +138,5 @@ def _job(row: asyncpg.Record, card: JobCard) -> ClaimedJob:
         timeout=row["timeout"],
         user_metadata=row["user_metadata"],
         created_date=row["created_date"],
+        stage=stage,
     )

@@ -26,8 +26,11 @@ class Follower(Protocol):
     async def settle(self, connection: asyncpg.Connection, changes: Sequence[StageChange]) -> None:
         """Counts them and moves on what they move."""
 
-    async def change_stages(self, connection: asyncpg.Connection, changes: str) -> None:
-        """What a job asked for with its success, as JSON."""
+    async def change_stages(self, connection: asyncpg.Connection, changes: str, touched: Sequence[UUID]) -> None:
+        """What jobs asked for with their success, as a JSON array.
+
+        `touched` are the stages of all jobs that this transaction has changed: who locks, locks for them as well.
+        """
 
 
 def changes_of_run(row: asyncpg.Record, stage_id: UUID, outcome: Outcome | None) -> Iterable[StageChange]:
@@ -49,3 +52,8 @@ def changes_of_rows(rows: Iterable[asyncpg.Record]) -> list[StageChange]:
         for row in rows
         if row["stage_id"] is not None and JobStatus(row["status"]).final
     ]
+
+
+def joined(arrays: Iterable[str]) -> str:
+    """One JSON array of the elements of several, none of which is empty."""
+    return f"[{','.join(array[1:-1] for array in arrays)}]"

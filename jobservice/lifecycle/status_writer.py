@@ -25,7 +25,7 @@ from jobservice.domain.outcomes import Failed, HandedBack, Outcome, Succeeded
 from jobservice.domain.states import LIVE, JobStatus
 from jobservice.lifecycle.claim import FIRST_CLAIM
 from jobservice.lifecycle.flush import FlushColumns, FlushItem, RunKey, claimed_at, columns_of, facts_of
-from jobservice.lifecycle.following import Follower, StageChange, changes_of_run
+from jobservice.lifecycle.following import Follower, StageChange, changes_of_run, joined
 from jobservice.store.session import Session
 from jobservice.store.sql import load
 
@@ -285,20 +285,20 @@ class StatusWriter:
     ) -> None:
         """What follows from the rows that were written. Stages are settled last: more jobs may have come into them."""
         changes: list[StageChange] = []
+        wished: list[str] = []
         for row in rows:
             item = items[(row["id"], row["run"])]
             if item.card.stage_id is not None:
                 changes.extend(changes_of_run(row, item.card.stage_id, item.outcome))
             if row["ends"] and isinstance(item.outcome, Succeeded):
-                await self._follow_success(connection, item.outcome)
+                if item.outcome.next_jobs is not None:
+                    async for _ in self._commands.submit(connection, jobs=item.outcome.next_jobs):
+                        pass
+                if item.outcome.stage_changes is not None:
+                    wished.append(item.outcome.stage_changes)
+        if wished:
+            await self._follower.change_stages(connection, joined(wished), [each.stage_id for each in changes])
         await self._follower.settle(connection, changes)
-
-    async def _follow_success(self, connection: asyncpg.Connection, outcome: Succeeded) -> None:
-        if outcome.next_jobs is not None:
-            async for _ in self._commands.submit(connection, jobs=outcome.next_jobs):
-                pass
-        if outcome.stage_changes is not None:
-            await self._follower.change_stages(connection, outcome.stage_changes)
 
     async def _send(
         self, connection: asyncpg.Connection, items: Sequence[FlushItem], confirmed: list[int]

@@ -1,10 +1,19 @@
-"""Owns how a claimed job is shown to its own job class, as a JobInfo."""
+"""Owns how a claimed job, its stage and its pipeline are shown to the job's own class."""
 
 import json
+from functools import lru_cache
+from typing import Any
 
-from jobservice.domain.claimed import ClaimedJob
+from pydantic import TypeAdapter
+
+from jobservice.domain.claimed import ClaimedJob, ClaimedStage
 from jobservice.domain.states import JobStatus
 from jobservice.sdk.job_info import JobInfo
+from jobservice.sdk.pipeline import PipelineInfo, StageInfo
+from jobservice.sdk.references import may_refer, resolve
+
+_STAGE = TypeAdapter(StageInfo)
+_PIPELINE = TypeAdapter(PipelineInfo)
 
 
 def info_of(claimed: ClaimedJob) -> JobInfo:
@@ -32,3 +41,29 @@ def info_of(claimed: ClaimedJob) -> JobInfo:
         pipeline_id=card.pipeline_id,
         stage_id=card.stage_id,
     )
+
+
+def stage_of(claimed: ClaimedStage) -> StageInfo:
+    """The stage as it stood at the claim, made anew for each job: whatever one does to its data, no other sees."""
+    return _STAGE.validate_json(claimed.stage)
+
+
+def pipeline_of(claimed: ClaimedStage) -> PipelineInfo:
+    """The same of the pipeline."""
+    return _PIPELINE.validate_json(claimed.pipeline)
+
+
+def parameters_of(claimed: ClaimedJob) -> str:
+    """The parameters with what they refer to put in. Raises JobParameterMissing for what is not there."""
+    if not may_refer(claimed.parameters):
+        return claimed.parameters
+    stage = claimed.stage
+    data = None if stage is None else {"stage": _data_in(stage.stage), "pipeline": _data_in(stage.pipeline)}
+    return resolve(claimed.parameters, data)
+
+
+@lru_cache(maxsize=8)
+def _data_in(row: str) -> dict[str, Any]:
+    """Kept for the other jobs of the stage. To be read only."""
+    data: dict[str, Any] = json.loads(row)["data"]
+    return data

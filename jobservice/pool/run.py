@@ -15,12 +15,12 @@ from jobservice.domain.claimed import ClaimedJob
 from jobservice.domain.errors import JobTimeout
 from jobservice.domain.outcomes import EXPIRED_MESSAGE, Aborted, Failed, HandedBack, Outcome, Retried, Succeeded
 from jobservice.pool.attempts import outcome_of_failure
+from jobservice.pool.claimed_info import parameters_of
 from jobservice.pool.executors import EndedElsewhere, Executor
 from jobservice.pool.failures import abort_in, failed
 from jobservice.pool.run_context import RunContext
 from jobservice.pool.workspace import Workspaces
 from jobservice.sdk.definition import JobDefinition
-from jobservice.sdk.json_values import dump
 from jobservice.sdk.registry import Registry
 from jobservice.sdk.results import encode_result
 
@@ -166,7 +166,7 @@ class Run(RunContext):
         return outcome if self.ending is None else self._outcome_of_ending()
 
     def _made_ready(self, definition: JobDefinition) -> _Prepared:
-        arguments = definition.validator.validate_json(self.claimed.parameters)
+        arguments = definition.validator.validate_json(parameters_of(self.claimed))
         if definition.needs_workspace:
             self.workspace = self._workspaces.make(self.job_id, self.run)
         executor = self._executors[definition.executor]
@@ -211,8 +211,9 @@ class Run(RunContext):
 
     def _succeeded(self, value: object) -> Succeeded:
         result, result_class = encode_result(value)
-        next_jobs = dump(self._next_jobs) if self._next_jobs else None
-        return Succeeded(result=result, result_class=result_class, next_jobs=next_jobs)
+        if self._wishes is None:
+            return Succeeded(result=result, result_class=result_class)
+        return self._wishes.succeeded(result, result_class)
 
     def _outcome_elsewhere(self, outcome: Outcome) -> Outcome:
         """The other process only knows that it was asked to end, this one why."""

@@ -7,10 +7,14 @@ from uuid import UUID
 from structlog.typing import FilteringBoundLogger
 
 from jobservice.domain.claimed import ClaimedJob
-from jobservice.pool.claimed_info import info_of
+from jobservice.domain.names import DEFAULT_TENANT
+from jobservice.pool.claimed_info import info_of, pipeline_of, stage_of
 from jobservice.pool.ending import Ending
+from jobservice.pool.wishes import Wishes
 from jobservice.sdk.job_info import JobInfo
+from jobservice.sdk.pipeline import PipelineInfo, StageInfo
 from jobservice.sdk.progress import Progress
+from jobservice.sdk.stage_changes import NoStage, StageLike, target
 
 
 class RunContext:
@@ -21,7 +25,9 @@ class RunContext:
         "_info",
         "_job_log",
         "_log",
-        "_next_jobs",
+        "_pipeline",
+        "_stage",
+        "_wishes",
         "claimed",
         "job_id",
         "progress",
@@ -37,8 +43,10 @@ class RunContext:
         self.workspace: Path | None = None
         self._ending = Ending()
         self._log = log
-        self._next_jobs: list[dict[str, Any]] = []
+        self._wishes: Wishes | None = None
         self._info: JobInfo | None = None
+        self._stage: StageInfo | None = None
+        self._pipeline: PipelineInfo | None = None
         self._job_log: FilteringBoundLogger | None = None
 
     @property
@@ -73,9 +81,37 @@ class RunContext:
             )
         return self._job_log
 
+    @property
+    def stage(self) -> StageInfo | None:
+        """The stage as it stood at the claim; None where the job belongs to none."""
+        if self._stage is None and self.claimed.stage is not None:
+            self._stage = stage_of(self.claimed.stage)
+        return self._stage
+
+    @property
+    def pipeline(self) -> PipelineInfo | None:
+        """The same of its pipeline."""
+        if self._pipeline is None and self.claimed.stage is not None:
+            self._pipeline = pipeline_of(self.claimed.stage)
+        return self._pipeline
+
     def add_next_jobs(self, jobs: tuple[JobInfo, ...]) -> None:
-        """Keeps submissions for the success; they carry on this job's correlation where they have none of their own."""
+        """Keeps submissions for the success: of this job's tenant and correlation where they name no other."""
         card = self.claimed.card
-        carried = {"correlation_id": card.correlation_id, "traceparent": card.traceparent}
+        tenant = card.tenant if card.tenant != DEFAULT_TENANT else None
+        carried = {"tenant": tenant, "correlation_id": card.correlation_id, "traceparent": card.traceparent}
         inherited = {name: value for name, value in carried.items() if value is not None}
-        self._next_jobs.extend([inherited | job.to_submission() for job in jobs])
+        self._wished().submit([inherited | job.to_submission() for job in jobs])
+
+    def change_stage(self, stage: StageLike | None, change: dict[str, Any]) -> None:
+        """Keeps a change of a stage of the job's pipeline, None: its own, for the success. Raises NoStage."""
+        card = self.claimed.card
+        if card.stage_id is None or card.pipeline_id is None:
+            raise NoStage
+        named = target(stage, own=card.stage_id, pipeline=card.pipeline_id)
+        self._wished().change_stage(named | change)
+
+    def _wished(self) -> Wishes:
+        if self._wishes is None:
+            self._wishes = Wishes()
+        return self._wishes

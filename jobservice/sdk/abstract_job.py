@@ -4,7 +4,7 @@ A job never sees the database, the broker or the pool.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, Protocol, TypeVar
 
@@ -13,7 +13,9 @@ from structlog.typing import FilteringBoundLogger
 from jobservice.domain.errors import DefinitionError, JobAborted
 from jobservice.domain.retry import Backoff, ExponentialBackoff
 from jobservice.sdk.job_info import JobInfo
+from jobservice.sdk.pipeline import PipelineInfo, StageInfo
 from jobservice.sdk.progress import Progress
+from jobservice.sdk.stage_changes import StageJob, StageLike, increment, merge, more_jobs
 
 
 class JobContext(Protocol):
@@ -33,8 +35,16 @@ class JobContext(Protocol):
     def ending(self) -> str | None:
         """Why the run is to end now, or None while it may go on."""
 
+    @property
+    def stage(self) -> StageInfo | None: ...
+    @property
+    def pipeline(self) -> PipelineInfo | None: ...
+
     def add_next_jobs(self, jobs: tuple[JobInfo, ...]) -> None:
         """Keeps what is to be submitted with this job's success."""
+
+    def change_stage(self, stage: StageLike | None, change: dict[str, Any]) -> None:
+        """Keeps what is to become of a stage with this job's success; None: the job's own."""
 
 
 class AbstractJob:
@@ -124,9 +134,44 @@ class AbstractJob:
     def submit_next(self, *jobs: JobInfo) -> None:
         """Jobs to queue in the very transaction that records this one's success; none if it does not succeed.
 
-        Raises InvalidSubmission at once for what no submission can carry.
+        They are this job's tenant's where they name no other. Raises InvalidSubmission at once for what no submission
+        can carry.
         """
         self._context.add_next_jobs(jobs)
+
+    @property
+    def stage(self) -> StageInfo | None:
+        """The stage that this job belongs to, as it stood when the job was claimed; None where there is none."""
+        return self._context.stage
+
+    @property
+    def pipeline(self) -> PipelineInfo | None:
+        """The pipeline of that stage, as it stood then, without its stages."""
+        return self._context.pipeline
+
+    # Changes of stages: all in the very transaction that records this job's success, none if it does not succeed.
+    # `stage` is one of the job's own pipeline: a StageInfo, an id, or the name of the first such from its own on.
+
+    def update_stage_metadata(self, patch: Mapping[str, Any], stage: StageLike | None = None) -> None:
+        """Merges `patch` into the metadata of a stage, the job's own by default; None removes a member.
+
+        Raises InvalidSubmission for what is no JSON object, NoStage.
+        """
+        self._context.change_stage(stage, merge(patch))
+
+    def increment_stage_metadata(self, key: str, n: float = 1, stage: StageLike | None = None) -> None:
+        """Adds `n` to a number in the metadata of a stage: however many jobs do at once, it is exact.
+
+        Raises InvalidSubmission, NoStage.
+        """
+        self._context.change_stage(stage, increment(key, n))
+
+    def add_jobs(self, stage: StageLike | StageJob | None, /, *jobs: StageJob) -> None:
+        """Adds jobs to a stage that has not ended; without one to the job's own. Raises InvalidSubmission, NoStage."""
+        if isinstance(stage, JobInfo | Mapping):
+            self._context.change_stage(None, more_jobs((stage, *jobs)))
+        else:
+            self._context.change_stage(stage, more_jobs(jobs))
 
 
 J = TypeVar("J", bound=AbstractJob)

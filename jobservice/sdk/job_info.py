@@ -16,6 +16,7 @@ from jobservice.domain.names import DEFAULT_QUEUE, DEFAULT_TENANT, PRIORITIES
 from jobservice.domain.states import WAITING, JobStatus
 from jobservice.sdk.json_values import PARAMETERS_DEPTH_MAX, NotJson, dump, to_plain
 from jobservice.sdk.parameters import validator_of
+from jobservice.sdk.references import without_references
 
 T = TypeVar("T")
 
@@ -125,7 +126,7 @@ class JobInfo:
             if value != default:
                 submission[name] = _member(name, value)
         if isinstance(self.job_class, JobClassName):
-            _check_parameters(self.job_class.job_class, submission.get("parameters", {}))
+            check_parameters(self.job_class.job_class, submission.get("parameters", {}))
         return submission
 
     def result_as(self, kind: type[T]) -> T:
@@ -205,8 +206,10 @@ def _zoned(name: str, date: datetime) -> str:
     return date.isoformat()
 
 
-def _check_parameters(job_class: Any, parameters: dict[str, Any]) -> None:
+def check_parameters(job_class: Any, parameters: Mapping[str, Any]) -> None:
+    """Raises InvalidSubmission for parameters that the class does not take. References may stand for anything."""
+    plain, unknown = without_references(parameters)
     try:
-        validator_of(job_class.run).validate_json(dump(parameters))
+        validator_of(job_class.run).check_json(dump(plain), unknown)
     except (JobParameterMissing, JobParameterInvalid) as error:
         raise InvalidSubmission(f"{job_class.registered_name()}: {error}", field=f"parameters.{error.name}") from error

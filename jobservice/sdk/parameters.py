@@ -5,11 +5,12 @@ passed.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from typing import Any, NotRequired, Required, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict
 
 from jobservice.domain.errors import DefinitionError, JobParameterInvalid, JobParameterMissing
@@ -33,7 +34,17 @@ class ParameterValidator:
         try:
             return self._adapter.validate_json(text)
         except ValidationError as error:
-            raise _translated(error) from None
+            raise _translated(_errors_in(error)[0]) from None
+
+    def check_json(self, text: str | bytes, unknown: Collection[str]) -> None:
+        """As `validate_json`, where the values of the parameters in `unknown` are not known yet: any will do."""
+        try:
+            self._adapter.validate_json(text)
+        except ValidationError as error:
+            for each in _errors_in(error):
+                beside = not each["loc"] or each["loc"][0] not in unknown
+                if beside or (each["type"] == "extra_forbidden" and len(each["loc"]) == 1):
+                    raise _translated(each) from None
 
 
 @lru_cache(maxsize=1024)
@@ -80,8 +91,11 @@ def _adapter_of(run: Callable[..., Any], fields: dict[str, Any], open_ended: boo
         raise DefinitionError(f"{run.__qualname__}: a parameter has a type that cannot be checked: {error}") from error
 
 
-def _translated(error: ValidationError) -> JobParameterMissing | JobParameterInvalid:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+def _errors_in(error: ValidationError) -> list[ErrorDetails]:
+    return error.errors(include_url=False, include_context=False, include_input=False)
+
+
+def _translated(first: ErrorDetails) -> JobParameterMissing | JobParameterInvalid:
     if not first["loc"]:
         return JobParameterInvalid("parameters", first["msg"])
     name, *inside = (str(part) for part in first["loc"])

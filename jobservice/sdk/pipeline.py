@@ -6,13 +6,14 @@ They become the JSON of a submission here, at no other place. Nothing here talks
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, MISSING, dataclass, field, fields
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from jobservice.domain.errors import InvalidSubmission
 from jobservice.domain.names import DEFAULT_QUEUE, DEFAULT_TENANT
 from jobservice.domain.pipelines import OnFailure, PipelineStatus
-from jobservice.sdk.job_info import JobInfo
+from jobservice.sdk.job_info import JobClassName, JobInfo, check_parameters
 from jobservice.sdk.json_values import PARAMETERS_DEPTH_MAX, NotJson, dump, to_plain
 
 T = TypeVar("T")
@@ -47,11 +48,12 @@ class Stage:
             self, ("name", "data", "user_metadata", "hold", "open", "allowed_failures", "max_attempts")
         )
         if self.job_class is not None:
-            submission["job_class"] = JobInfo(self.job_class).to_submission()["job_class"]
+            named = self.job_class
+            submission["job_class"] = _plain("job_class", named) if isinstance(named, str) else str(JobClassName(named))
         if self.on_failure != OnFailure.FINISH_STAGE:
             submission["on_failure"] = str(self.on_failure)
         if self.jobs:
-            submission["jobs"] = stage_jobs(self.jobs)
+            submission["jobs"] = stage_jobs(self.jobs, self.job_class)
         return submission
 
 
@@ -152,18 +154,27 @@ class PipelineInfo:
     stages: tuple[StageInfo, ...] = ()
 
 
-def stage_jobs(jobs: Sequence[JobInfo | Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Jobs of a stage as the submission has them. Raises InvalidSubmission with a path as field: `jobs[0].priority`."""
-    return [_placed("jobs", n, job, stage_job) for n, job in enumerate(jobs)]
+def stage_jobs(jobs: Sequence[JobInfo | Mapping[str, Any]], job_class: Any = None) -> list[dict[str, Any]]:
+    """Jobs of a stage as the submission has them. Raises InvalidSubmission with a path as field: `jobs[0].priority`.
+
+    `job_class` is the stage's. Where a job's class was given as a class, the parameters are checked against it.
+    """
+    return [_placed("jobs", n, job, partial(stage_job, job_class=job_class)) for n, job in enumerate(jobs)]
 
 
-def stage_job(job: JobInfo | Mapping[str, Any]) -> dict[str, Any]:
+def stage_job(job: JobInfo | Mapping[str, Any], job_class: Any = None) -> dict[str, Any]:
     """A job of a stage as the submission has it: what the stage gives is left out. Raises InvalidSubmission."""
     if isinstance(job, JobInfo):
         return {name: value for name, value in job.to_submission().items() if name not in ("tenant", "status")}
-    plain = _plain("", job, depth=1 + PARAMETERS_DEPTH_MAX)
-    if not isinstance(plain, dict):
+    if not isinstance(job, Mapping):
         raise InvalidSubmission(f"a job of a stage is a JobInfo or a mapping, not {type(job).__name__}")
+    named = job.get("job_class")
+    if isinstance(named, type):
+        job = {**job, "job_class": str(JobClassName(named))}
+    plain: dict[str, Any] = _plain("", job, depth=1 + PARAMETERS_DEPTH_MAX)
+    checked = named or job_class
+    if isinstance(checked, type) and isinstance(plain.get("parameters", {}), dict):
+        check_parameters(checked, plain.get("parameters", {}))
     return plain
 
 

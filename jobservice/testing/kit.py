@@ -8,7 +8,7 @@ import asyncio
 import inspect
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,7 @@ from jobservice.sdk.job_info import JobInfo
 from jobservice.sdk.json_values import dump
 from jobservice.sdk.progress import Progress, ProgressSnapshot
 from jobservice.sdk.registry import Registry
+from jobservice.testing.stages import in_a_stage
 
 T = TypeVar("T")
 StopWhen = Callable[[ProgressSnapshot], bool]
@@ -55,6 +56,8 @@ class JobTestResult:
     """Seconds until the next attempt, where the error of this one leads to one; None: there is none."""
     next_jobs: list[dict[str, Any]] = field(default_factory=list)
     """What `submit_next` would submit; only of a job that succeeded."""
+    stage_changes: list[dict[str, Any]] = field(default_factory=list)
+    """What it would change of stages: {"merge"}, {"increment", "by"} or {"jobs"}, with "stage" where it named one."""
     workspace_files: dict[str, bytes] = field(default_factory=dict)
     """What was in the workspace when the job ended: relative path → contents."""
 
@@ -63,15 +66,31 @@ class JobTestResult:
         return TypeAdapter(kind).validate_json(dump(self.result))
 
 
-def run_job(job_class: type[AbstractJob], /, *, stop_when: StopWhen | None = None, **parameters: Any) -> JobTestResult:
+def run_job(
+    job_class: type[AbstractJob],
+    /,
+    *,
+    stop_when: StopWhen | None = None,
+    stage_data: Mapping[str, Any] | None = None,
+    pipeline_data: Mapping[str, Any] | None = None,
+    **parameters: Any,
+) -> JobTestResult:
     """Runs a job to its end, from a plain test. See `arun_job`."""
-    return asyncio.run(arun_job(job_class, stop_when=stop_when, **parameters))
+    return asyncio.run(
+        arun_job(job_class, stop_when=stop_when, stage_data=stage_data, pipeline_data=pipeline_data, **parameters)
+    )
 
 
 async def arun_job(
-    job_class: type[AbstractJob], /, *, stop_when: StopWhen | None = None, **parameters: Any
+    job_class: type[AbstractJob],
+    /,
+    *,
+    stop_when: StopWhen | None = None,
+    stage_data: Mapping[str, Any] | None = None,
+    pipeline_data: Mapping[str, Any] | None = None,
+    **parameters: Any,
 ) -> JobTestResult:
-    """Runs a job to its end.
+    """Runs a job to its end, in a stage of a pipeline where one of the two is given data.
 
     `stop_when` looks at the progress each time the job tells it, and requests a stop the first time that it returns
     true. What the job raises is in the result; DefinitionError and InvalidSubmission (a parameter that JSON cannot
@@ -79,6 +98,8 @@ async def arun_job(
     """
     registry = Registry.of(job_class)
     claimed = _claimed(job_class, parameters)
+    if stage_data is not None or pipeline_data is not None:
+        claimed = in_a_stage(claimed, stage_data or {}, pipeline_data or {})
     threads = ThreadExecutor(1)
     with tempfile.TemporaryDirectory(prefix="jobservice-test-") as directory:
         log = structlog.get_logger("jobservice.testing")
@@ -178,6 +199,11 @@ def _claimed(job_class: type[AbstractJob], parameters: dict[str, Any]) -> Claime
     )
 
 
+def _asked(change: dict[str, Any]) -> dict[str, Any]:
+    """Without the ids, which a test cannot know."""
+    return {name: value for name, value in change.items() if name not in ("pipeline_id", "stage_id", "from")}
+
+
 async def _never_unknown(run: Run) -> Outcome:
     raise LookupError(f"{run.claimed.card.job_class} is not registered")
 
@@ -189,12 +215,13 @@ def _told(run: Run, reports: _Reports, files: dict[str, bytes]) -> JobTestResult
         "workspace_files": files,
     }
     match reports.outcome:
-        case Succeeded(result, result_class, next_jobs):
+        case Succeeded(result, result_class, next_jobs, stage_changes):
             return JobTestResult(
                 status=JobStatus.SUCCEEDED,
                 result=None if result is None else json.loads(result),
                 result_class=result_class,
                 next_jobs=json.loads(next_jobs or "[]"),
+                stage_changes=[_asked(change) for change in json.loads(stage_changes or "[]")],
                 **known,
             )
         case Failed(error_type, message, stack_trace):

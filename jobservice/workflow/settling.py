@@ -31,9 +31,12 @@ class Settler:
                 connection, stages=[each.stage_id for each in changes], changes=[each.change for each in changes]
             )
 
-    async def change_stages(self, connection: asyncpg.Connection, changes: str) -> None:
-        """What a job asked for with its success: a JSON array, as the SQL function of this name takes it."""
-        async for _ in self._sql.change_stages(connection, changes=changes):
+    async def change_stages(self, connection: asyncpg.Connection, changes: str, touched: Sequence[UUID]) -> None:
+        """What jobs asked for with their success: a JSON array, as the SQL function of this name takes it.
+
+        `touched` are the stages of all jobs of the transaction. Their pipelines are locked first, in the order of all.
+        """
+        async for _ in self._sql.change_stages(connection, changes=changes, touched=list(touched)):
             pass
 
     async def settle_next(self, connection: asyncpg.Connection) -> bool:

@@ -6,9 +6,9 @@ SELECT jobservice.settle(:stages::uuid[], :changes::text[]);
 -- name: settle_also(pipelines)$
 SELECT jobservice.settle('{}', '{}', :pipelines::uuid[]);
 
--- name: change_stages(changes)
+-- name: change_stages(changes, touched)
 -- (Not for its value: a function of no result still has a row.)
-SELECT jobservice.change_stages(:changes::text::jsonb)::text;
+SELECT jobservice.change_stages(:changes::text::jsonb, :touched::uuid[])::text;
 
 -- name: unsettled(batch)
 -- Pipelines of which jobs are left to be moved, and that nobody moves just now.

@@ -565,15 +565,15 @@ async def test_a_job_that_asks_for_a_workspace_it_did_not_declare_is_told_how(po
     assert not pool.directory.exists()
 
 
-async def test_next_jobs_go_with_the_success_and_carry_the_correlation(pool: Pool) -> None:
+async def test_next_jobs_go_with_the_success_and_carry_tenant_and_correlation(pool: Pool) -> None:
     def submits(job: AbstractJob) -> None:
-        job.submit_next(JobInfo("Next", parameters={"n": 2**70}), JobInfo("Other", correlation_id="own"))
+        job.submit_next(JobInfo("Next", parameters={"n": 2**70}), JobInfo("Other", tenant="x", correlation_id="own"))
 
     outcome = await pool.outcome_of(submits, correlation_id="c1")
 
     assert json.loads(outcome.next_jobs) == [
-        {"job_class": "Next", "parameters": {"n": 2**70}, "correlation_id": "c1"},
-        {"job_class": "Other", "correlation_id": "own"},
+        {"job_class": "Next", "parameters": {"n": 2**70}, "tenant": "acme", "correlation_id": "c1"},
+        {"job_class": "Other", "tenant": "x", "correlation_id": "own"},
     ]
 
 

@@ -95,3 +95,35 @@ def test_what_no_submission_can_carry_is_raised() -> None:
 def test_a_wrong_class_is_raised() -> None:
     with pytest.raises(DefinitionError):
         run_job(type("NoRun", (AbstractJob,), {}))
+
+
+class CutTile(AbstractJob):
+    def run(self, size: int, bucket: str) -> list[object]:
+        assert self.stage is not None
+        assert self.pipeline is not None
+        self.update_stage_metadata({"last": size})
+        self.increment_stage_metadata("cut", 2, stage="upload")
+        self.add_jobs({"parameters": {"n": 1}})
+        self.stage.data["size"] = "changed"  # type: ignore[index]
+        return [size, bucket, self.stage.position, self.pipeline.data]
+
+
+def test_a_job_of_a_stage_sees_what_data_it_is_given_and_tells_what_it_would_change() -> None:
+    parameters = {"size": {"$stage": "size"}, "bucket": {"$pipeline": "bucket"}}
+
+    told = run_job(CutTile, stage_data={"size": 5}, pipeline_data={"bucket": "maps"}, **parameters)
+
+    assert told.result == [5, "maps", 1, {"bucket": "maps"}]
+    assert told.stage_changes == [
+        {"merge": {"last": 5}},
+        {"stage": "upload", "increment": "cut", "by": 2},
+        {"jobs": [{"parameters": {"n": 1}}]},
+    ]
+
+
+def test_a_job_without_a_stage_cannot_change_one() -> None:
+    told = run_job(CutTile, size=5, bucket="maps")
+    missing = run_job(CutTile, size={"$stage": "size"}, bucket="maps")
+
+    assert (told.error_type, told.stage_changes) == ("AssertionError", [])
+    assert (missing.error_type, missing.started) == ("jobservice.domain.errors.JobParameterMissing", False)
