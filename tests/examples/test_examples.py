@@ -123,7 +123,7 @@ def test_the_own_package_passes_its_own_tests_without_any_server() -> None:
     )  # fmt: skip
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "4 passed" in ended.stdout
+    assert "5 passed" in ended.stdout
 
 
 def test_a_job_of_the_own_package_runs_in_the_daemon_that_names_it(up: Up, tmp_path: Path) -> None:
