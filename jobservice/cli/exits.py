@@ -24,6 +24,8 @@ from jobservice.domain.errors import (
     ServerStartError,
     UnavailableError,
     UnknownJob,
+    UnknownPipeline,
+    UnknownStage,
 )
 from jobservice.domain.states import JobStatus
 
@@ -56,6 +58,8 @@ class BadUsage(JobServiceError):
 
 _EXITS: tuple[tuple[type[BaseException], Exit], ...] = (
     (UnknownJob, Exit.UNKNOWN),
+    (UnknownPipeline, Exit.UNKNOWN),
+    (UnknownStage, Exit.UNKNOWN),
     (UnknownName, Exit.UNKNOWN),
     (NotLegal, Exit.NOT_LEGAL),
     (SchemaError, Exit.SCHEMA),

@@ -1,23 +1,19 @@
 """`watch`: status changes as they happen, from RabbitMQ."""
 
-import sys
 from typing import Annotated
 from uuid import UUID
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from jobservice.broker.messages import JobEvent
 from jobservice.cli.call import Call, command
 from jobservice.cli.connecting import amqp_url_of, jobs_of
-from jobservice.cli.exits import tell
+from jobservice.cli.exits import BadUsage, tell
 from jobservice.cli.jobs import ClassOption, QueueOption, StatusOption, TenantOption
-from jobservice.cli.output import coloured, fields_of, printable
+from jobservice.cli.watch_pipelines import watch_pipelines
+from jobservice.cli.watching import Shown
 from jobservice.client.service import JobInfoService
-
-_JOBS_REMEMBERED = 100_000
-"""Of so many jobs it knows what was shown: events are published at least once, and a viewer wants them once."""
+from jobservice.domain.states import JobStatus
 
 
 def register(app: typer.Typer) -> None:
@@ -33,19 +29,62 @@ async def watch(
     job_class: ClassOption = None,
     status: StatusOption = None,
     job: Annotated[list[UUID] | None, typer.Option("--job", help="Only this job's; repeatable.")] = None,
+    pipelines: Annotated[
+        bool, typer.Option("--pipelines", help="Those of pipelines and stages in the place of those of jobs.")
+    ] = False,
+    pipeline: Annotated[
+        list[str] | None,
+        typer.Option("--pipeline", metavar="NAME|ID", help="Only this pipeline's and its stages'; repeatable."),
+    ] = None,
     count: Annotated[int | None, typer.Option("--count", min=1, help="End after so many events.")] = None,
     until_final: Annotated[
-        bool, typer.Option("--until-final", help="End when each --job has ended; without --job at the first end seen.")
+        bool,
+        typer.Option(
+            "--until-final", help="End when each --job or --pipeline has ended; without one at the first end."
+        ),
     ] = False,
 ) -> None:
     """Show status changes live, until Ctrl-C."""
     amqp_url_of(call)
-    wanted = set(job or ())
+    if pipelines or pipeline:
+        if queue or job_class or job:
+            raise BadUsage("--queue, --class and --job do not go with pipelines: their jobs are watched without them")
+        await watch_pipelines(
+            call,
+            tenant=tenant,
+            pipelines=pipeline or (),
+            statuses=status or (),
+            count=count,
+            until_final=until_final,
+        )
+        return
+    await _watch_jobs(
+        call,
+        tenant=tenant,
+        queue=queue,
+        job_class=job_class,
+        statuses=set(status or ()) or None,
+        wanted=set(job or ()),
+        count=count,
+        until_final=until_final,
+    )
+
+
+async def _watch_jobs(
+    call: Call,
+    *,
+    tenant: str | None,
+    queue: str | None,
+    job_class: str | None,
+    statuses: set[JobStatus] | None,
+    wanted: set[UUID],
+    count: int | None,
+    until_final: bool,
+) -> None:
     waited_for = set(wanted)
-    seen = 0
-    last: dict[UUID, int] = {}
+    shown = Shown(call)
     async with jobs_of(call) as jobs:
-        events = jobs.events(tenant=tenant, queue=queue, job_class=job_class, statuses=set(status or ()) or None)
+        events = jobs.events(tenant=tenant, queue=queue, job_class=job_class, statuses=statuses)
         async with events:
             await _tell_what_is_unpublished(call, jobs, queue)
             tell("watching; Ctrl-C ends")
@@ -55,16 +94,13 @@ async def watch(
                 if not waited_for:
                     return
             async for event in events:
-                if (wanted and event.job_id not in wanted) or event.sequence <= last.get(event.job_id, 0):
-                    continue  # not asked for, or published twice
-                last[event.job_id] = event.sequence
-                if len(last) > _JOBS_REMEMBERED:
-                    del last[next(iter(last))]
-                _print(call, event)
-                seen += 1
+                if wanted and event.job_id not in wanted:
+                    continue
+                if not shown.show(event, event.job_id, _words(event)):
+                    continue
                 if event.final:
                     waited_for.discard(event.job_id)
-                if seen == count or (until_final and event.final and not waited_for):
+                if shown.count == count or (until_final and event.final and not waited_for):
                     return
 
 
@@ -89,24 +125,7 @@ async def _ended(call: Call, jobs: JobInfoService, wanted: set[UUID]) -> set[UUI
     return ended
 
 
-def _print(call: Call, event: JobEvent) -> None:
-    if call.json:
-        call.output.line(fields_of(event))
-        return
+def _words(event: JobEvent) -> list[str]:
+    """What a line says behind the time and the status."""
     reason = f"{event.error['type']}: {event.error['message']}" if event.error else ""
-    words = [
-        event.time.astimezone().strftime("%H:%M:%S.%f")[:-3],
-        f"{event.status:9}",
-        event.tenant,
-        event.job_class,
-        str(event.job_id),
-        printable(reason),
-    ]
-    if not sys.stdout.isatty():
-        call.output.text("\t".join(word.strip() for word in words).rstrip())
-        return
-    words[1:2] = []
-    line = Text.assemble(
-        words[0], " ", coloured(event.status).append(" " * (10 - len(event.status))), " ".join(words[1:])
-    )
-    Console(soft_wrap=True).print(line)
+    return [event.tenant, event.job_class, str(event.job_id), reason]

@@ -80,6 +80,18 @@ def _channels() -> dict[str, Any]:
             },
             "Every status change. Bind a queue of your own: `acme.#`, `*.*.*.FAILED`.",
         ),
+        "pipelines": _exchange(
+            _NAMES.pipelines,
+            "{tenant}.{name}.{kind}.{status}",
+            ["PipelineEvent"],
+            {
+                "tenant": {"description": "The pipeline's tenant."},
+                "name": {"description": "The pipeline's name."},
+                "kind": {"description": "`pipeline` or `stage`: which of the two changed."},
+                "status": {"description": "The status that it changed to."},
+            },
+            "Every status change of pipelines and of their stages. Bind a queue of your own: `acme.create-map.#`.",
+        ),
         "replies": {
             "address": None,
             "messages": _references(["Reply"]),
@@ -130,6 +142,13 @@ def _operations() -> dict[str, Any]:
             "channel": {"$ref": "#/channels/events"},
             "messages": [{"$ref": "#/channels/events/messages/Event"}],
             "summary": "Tell of each status change, at least once, and in order for each job.",
+            "bindings": {"amqp": {"deliveryMode": 2, "bindingVersion": _BINDING}},
+        },
+        "tellOfPipelines": {
+            "action": "send",
+            "channel": {"$ref": "#/channels/pipelines"},
+            "messages": [{"$ref": "#/channels/pipelines/messages/PipelineEvent"}],
+            "summary": "Tell of each status change, at least once, and in order for each pipeline and its stages.",
             "bindings": {"amqp": {"deliveryMode": 2, "bindingVersion": _BINDING}},
         },
         "reject": {
@@ -184,6 +203,10 @@ def _messages() -> dict[str, Any]:
         | {"description": once + "a rerun with the same one makes one job."},
         "Reply": _message("reply", "The answer to a submission or a command.") | correlated,
         "Event": _message("event-message", "One status change of one job, as a CloudEvent.", CLOUD_EVENT)
+        | {"description": "The property message_id is the event's id."},
+        "PipelineEvent": _message(
+            "pipeline-event-message", "One change of a pipeline or of a stage, as a CloudEvent.", CLOUD_EVENT
+        )
         | {"description": "The property message_id is the event's id."},
         "Rejected": {
             "title": "Rejected",

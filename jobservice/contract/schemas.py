@@ -9,7 +9,9 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from jobservice.broker.messages import DATA_SCHEMA
+from jobservice.broker.pipeline_messages import PIPELINE_DATA_SCHEMA
 from jobservice.contract.event import JobEvent, JobEventData
+from jobservice.contract.pipeline_event import PipelineEvent, PipelineEventData
 from jobservice.contract.replies import AnyReply, RejectedHeaders
 from jobservice.contract.submission import AnySubmission
 from jobservice.control.wire import AnyCommand
@@ -29,6 +31,8 @@ _MODELS: Final[tuple[tuple[str, str, Any], ...]] = (
     # CloudEvents' dataschema is the address of the schema of `data`.
     ("event", DATA_SCHEMA, JobEventData),
     ("event-message", "urn:jobservice:schema:event-message:1", JobEvent),
+    ("pipeline-event", PIPELINE_DATA_SCHEMA, PipelineEventData),
+    ("pipeline-event-message", "urn:jobservice:schema:pipeline-event-message:1", PipelineEvent),
 )
 
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "jobservice"]
@@ -110,6 +112,59 @@ def test_watch_shows_a_jobs_whole_way_and_ends_with_it(up: Up) -> None:
     events = [json.loads(line) for line in told.splitlines()]
     assert watching.returncode == 0
     assert [event["status"] for event in events] == ["QUEUED", "TO_BE_RUN", "RUNNING", "SUCCEEDED"]
+
+
+def submit_pipeline(up: Up, **fields: Any) -> str:
+    with psycopg.connect(up.ready["database_url"], autocommit=True) as connection:
+        row = connection.execute("SELECT pipeline_id FROM jobservice.submit_pipeline(%s)", [Jsonb(fields)]).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def test_watch_shows_a_pipelines_whole_way_and_ends_with_it(up: Up) -> None:
+    jobs = [{"job_class": "ChecksumTree", "parameters": {"root": "config"}}]
+    stages = [{"name": "first", "jobs": jobs * 2}, {"name": "last", "jobs": jobs}]
+    watched = submit_pipeline(up, name="watched", status="PENDING", stages=stages)
+    by_id = up.start("watch", "--pipeline", watched, "--until-final", "--json")
+    by_name = up.start("watch", "--pipelines", "--pipeline", "watched", "--status", "succeeded", "--until-final")
+    for watching in (by_id, by_name):
+        assert watching.stderr is not None
+        assert "watching" in watching.stderr.readline()
+
+    submit_pipeline(up, name="not-watched", stages=stages)
+    with psycopg.connect(up.ready["database_url"], autocommit=True) as connection:
+        connection.execute("SELECT jobservice.command_pipelines(ARRAY[%s::uuid], 'start')", [watched])
+    told, _ = by_id.communicate(timeout=60)
+    lines, _ = by_name.communicate(timeout=60)
+
+    assert (by_id.returncode, by_name.returncode) == (0, 0)
+    events = [json.loads(line) for line in told.splitlines()]
+    changes = [event for event in events if event["status"] != event["previous_status"]]
+    assert [(event["stage_name"], event["status"]) for event in changes] == [
+        (None, "QUEUED"),
+        *(("first", status) for status in ("QUEUED", "RUNNING")),
+        (None, "RUNNING"),
+        ("first", "SUCCEEDED"),
+        *(("last", status) for status in ("QUEUED", "RUNNING", "SUCCEEDED")),
+        (None, "SUCCEEDED"),
+    ]
+    assert [line.split("\t")[1:4] + line.split("\t")[5:] for line in lines.splitlines()] == [
+        ["SUCCEEDED", "default", "watched/1 first", "2/2"],
+        ["SUCCEEDED", "default", "watched/2 last", "1/1"],
+        ["SUCCEEDED", "default", "watched", "100 %"],
+    ]
+
+
+def test_watching_a_pipeline_that_has_ended_ends_at_once_and_an_unknown_one_is_told(up: Up) -> None:
+    ended = submit_pipeline(up, name="empty")
+
+    assert up.run("watch", "--pipeline", ended, "--until-final").returncode == 0
+    assert up.run("watch", "--pipeline", ended.replace(ended[:8], "0" * 8), "--until-final").returncode == 4
+
+
+def test_what_does_not_go_with_pipelines_is_refused(up: Up) -> None:
+    for options in (["--queue", "q"], ["--status", "to_be_run"], ["--tenant", "a.b"]):
+        assert up.run("watch", "--pipelines", *options).returncode == 2
 
 
 def test_with_the_broker_alone_a_job_is_submitted_awaited_stopped_and_run_again(up: Up) -> None:

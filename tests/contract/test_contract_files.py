@@ -8,6 +8,7 @@ from contracts import CONTRACT, document
 from jsonschema import Draft7Validator
 
 from jobservice.broker.messages import DATA_SCHEMA
+from jobservice.broker.pipeline_messages import PIPELINE_DATA_SCHEMA
 from jobservice.contract.__main__ import main, texts
 
 SCHEMAS = sorted(file.name for file in CONTRACT.glob("*.schema.json"))
@@ -45,15 +46,19 @@ def test_the_addresses_are_all_different_and_carry_the_version_of_the_whole() ->
     addresses = [document(file)["$id"] for file in SCHEMAS]
 
     major = document("asyncapi.json")["info"]["version"].split(".")[0]
-    assert len(set(addresses)) == len(addresses) == 6
+    assert len(set(addresses)) == len(addresses) == 8
     assert {address.rpartition(":")[2] for address in addresses} == {major}
 
 
 def test_the_address_in_each_event_is_that_of_the_schema_of_its_data() -> None:
-    data, message = document("event.schema.json"), document("event-message.schema.json")
+    for name, address, model in (
+        ("event", DATA_SCHEMA, "JobEventData"),
+        ("pipeline-event", PIPELINE_DATA_SCHEMA, "PipelineEventData"),
+    ):
+        data, message = document(f"{name}.schema.json"), document(f"{name}-message.schema.json")
 
-    assert data["$id"] == DATA_SCHEMA == message["properties"]["dataschema"]["const"]
-    assert message["definitions"]["JobEventData"]["properties"] == data["properties"]
+        assert data["$id"] == address == message["properties"]["dataschema"]["const"]
+        assert message["definitions"][model]["properties"] == data["properties"]
 
 
 # -------------------------------------------------------------------------------------------------------- AsyncAPI
@@ -90,7 +95,8 @@ def test_what_it_refers_to_is_in_the_document_or_a_schema_beside_it() -> None:
         else:
             assert isinstance(found(whole, reference), dict), reference
     assert {each.removeprefix("./") for each in references if each.startswith("./")} == {*SCHEMAS} - {
-        "event.schema.json"
+        "event.schema.json",
+        "pipeline-event.schema.json",
     }
 
 

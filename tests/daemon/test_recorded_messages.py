@@ -23,6 +23,7 @@ from jobservice.sdk.registry import Registry
 ASYNCAPI = document("asyncapi.json")
 WRITTEN = {
     "events": validator("event-message", strict=True),
+    "pipelines": validator("pipeline-event-message", strict=True),
     "replies": validator("reply", strict=True),
     "submissions": validator("submission"),
     "commands": validator("command"),
@@ -53,7 +54,7 @@ class Tape:
         self.channel = await self.connection.channel()
         # What is sent before a daemon is ready waits for it.
         await declare(self.channel, BrokerNames(prefix=self.prefix))
-        for name in ("submissions", "commands", "events"):
+        for name in ("submissions", "commands", "events", "pipelines"):
             exchange = self.exchange(name)
             # Were it there with another type, the broker would close the channel.
             await self.channel.exchange_declare(exchange["name"], exchange_type=exchange["type"], durable=True)
@@ -187,6 +188,72 @@ async def test_every_event_of_every_way_through_the_statuses_is_as_it_is_written
 async def all_heard(books: Books, events: list[Message]) -> bool:
     rows = await books.connection.fetch("SELECT id::text, sequence FROM jobservice.job_info")
     wanted = {f"{row['id']}:{number}" for row in rows for number in range(1, row["sequence"] + 1)}
+    return wanted <= {each.content["id"] for each in events}
+
+
+async def test_every_event_of_pipelines_and_stages_is_as_it_is_written(
+    daemons: Daemons, books: Books, tape: Tape, tmp_path: Path
+) -> None:
+    await daemons.start()
+    no_op, forever = {"job_class": "NoOp", "parameters": {}}, {"job_class": "Forever", "parameters": {}}
+    lacks = {"job_class": "Lacks", "parameters": {"file": str(tmp_path / "go")}, "max_attempts": 1}
+    pipelines: dict[str, tuple[dict[str, Any], str]] = {
+        "succeeds": ({"owner": "ö", "description": "d\n", "correlation_id": "c", "traceparent": "00-1-2-01",
+                      "stages": [{"name": "a", "job_class": "NoOp", "jobs": [{}, {}]}, {}]}, "SUCCEEDED"),
+        "fails": ({"stages": [{"jobs": [no_op, lacks]}, {"jobs": [no_op]}]}, "FAILED"),
+        "goes-on": ({"stages": [{"on_failure": "continue", "jobs": [no_op, lacks]}]}, "SUCCEEDED"),
+        "is-stopped": ({"stages": [{"jobs": [forever, no_op]}, {"jobs": [no_op]}]}, "RUNNING"),
+        "never-starts": ({"status": "PENDING", "stages": [{"jobs": [no_op]}]}, "PENDING"),
+    }  # fmt: skip
+    ids = {name: await books.value("SELECT pipeline_id FROM jobservice.submit_pipeline($1::text::jsonb)",
+                                   json.dumps({"name": name} | fields))
+           for name, (fields, _) in pipelines.items()}  # fmt: skip
+    for name, (_, status) in pipelines.items():
+        await pipeline_is_in(books, ids[name], status)
+
+    (tmp_path / "go").touch()
+    for verb, name in (("stop", "is-stopped"), ("stop", "never-starts"), ("restart", "fails")):
+        await books.value("SELECT code FROM jobservice.command_pipelines(ARRAY[$1::uuid], $2)", ids[name], verb)
+    for name, status in (("is-stopped", "ABORTED"), ("never-starts", "ABORTED"), ("fails", "SUCCEEDED")):
+        await pipeline_is_in(books, ids[name], status)
+
+    events = tape.heard["pipelines"]
+    await until(lambda: all_of_pipelines_heard(books, events), "all events")
+    assert tape.complaints() == []
+    told = [each.content["data"] for each in events]
+    assert {(data["kind"], data["previous_status"], data["status"]) for data in told} >= {
+        (kind, *change)
+        for kind in ("pipeline", "stage")
+        for change in (
+            ("PENDING", "QUEUED"),
+            ("QUEUED", "RUNNING"),
+            ("RUNNING", "SUCCEEDED"),
+            ("RUNNING", "FAILED"),
+            ("RUNNING", "ABORTED"),
+            ("PENDING", "ABORTED"),
+        )
+    } | {("pipeline", "FAILED", "QUEUED"), ("stage", "FAILED", "PENDING"), ("stage", "QUEUED", "SUCCEEDED")}
+    for key, content_type, message_id, event in events:
+        data = event["data"]
+        assert key == ".".join(data[word] for word in ("tenant", "name", "kind", "status"))
+        assert content_type == "application/cloudevents+json"
+        assert message_id == event["id"] == f"{event['subject']}:{data['sequence']}"
+        assert event["subject"] == data["stage_id" if data["kind"] == "stage" else "pipeline_id"]
+    assert any("traceparent" in each.content for each in events)
+
+
+async def pipeline_is_in(books: Books, pipeline_id: Any, status: str) -> None:
+    async def look() -> bool:
+        return bool(await books.value("SELECT status FROM jobservice.pipeline WHERE id = $1", pipeline_id) == status)
+
+    await until(look, f"pipeline {pipeline_id} is {status}")
+
+
+async def all_of_pipelines_heard(books: Books, events: list[Message]) -> bool:
+    rows = await books.connection.fetch(
+        "SELECT id::text, sequence FROM jobservice.pipeline UNION ALL SELECT id::text, sequence FROM jobservice.stage"
+    )
+    wanted = {f"{row['id']}:{number}" for row in rows for number in range(2, row["sequence"] + 1)}
     return wanted <= {each.content["id"] for each in events}
 
 

@@ -16,10 +16,13 @@ import pytest
 import typer.main
 
 from jobservice.broker.messages import event_body
+from jobservice.broker.pipeline_messages import pipeline_event_message
 from jobservice.cli.main import build
 from jobservice.config import Settings
 from jobservice.control.wire import read_command
 from jobservice.domain.facts import Fact, JobCard
+from jobservice.domain.pipeline_facts import PipelineFact, StageTold
+from jobservice.domain.pipelines import PipelineStatus
 from jobservice.domain.states import JobStatus
 from jobservice.settings_sources import OTHER_VARIABLES, TEST_PREFIX, setting_names, variable_name
 
@@ -253,6 +256,8 @@ async def test_every_json_block_is_what_the_service_takes_or_tells(body: str, da
         first = document[0] if isinstance(document, list) else document
         if "specversion" in first:
             assert (document.keys(), document["data"].keys()) == (an_event().keys(), an_event()["data"].keys())
+        elif "kind" in first:
+            assert first.keys() == told_of_a_stage().keys()
         elif "command" in first:
             read_command(json.dumps(document).encode())
         elif "job_class" in first:
@@ -270,6 +275,19 @@ def documents_in(body: str) -> Iterator[Any]:
         document, end = decode(rest)
         yield document
         rest = rest[end:].strip()
+
+
+def told_of_a_stage() -> Any:
+    stage = StageTold(
+        stage_id=uuid4(), stage_name="s", position=1, job_class=None, total=1, succeeded=0, failed=0, aborted=0,
+        retried=0,
+    )  # fmt: skip
+    fact = PipelineFact(
+        pipeline_id=uuid4(), stage=stage, tenant="t", name="n", status=PipelineStatus.RUNNING, sequence=3,
+        previous_status=PipelineStatus.QUEUED, time=datetime.now(UTC), percent_completed=0, reason=None, owner=None,
+        description=None, correlation_id=None, traceparent=None,
+    )  # fmt: skip
+    return json.loads(pipeline_event_message(fact).body)["data"]
 
 
 def an_event() -> Any:
