@@ -74,6 +74,14 @@ CREATE TABLE IF NOT EXISTS concurrency_key (
   PRIMARY KEY (tenant, key)
 );
 
+-- Job classes of which nothing starts until they are released, whether anybody knows them or not; `*` holds all. Written by `hold_class` and
+-- `release_class` only: a row deleted by hand leaves behind what claims have put aside for it.
+CREATE TABLE IF NOT EXISTS class_hold (
+  job_class    text PRIMARY KEY,
+  reason       text,
+  created_date timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
 -- A daemon is a fresh id per boot. `counter` is its heartbeat; others watch it stand still.
 CREATE TABLE IF NOT EXISTS daemon (
   id          uuid PRIMARY KEY,
@@ -111,7 +119,8 @@ CREATE TABLE IF NOT EXISTS job_info (
   sequence             integer NOT NULL DEFAULT 1,               -- counts the status changes
   daemon_id            uuid,
   held                 text,                                     -- what holds a PENDING job; only its verb releases it
-  blocked              boolean NOT NULL DEFAULT false,           -- QUEUED, but its concurrency key is taken
+  blocked              boolean NOT NULL DEFAULT false,           -- QUEUED, but not to be claimed: its concurrency key is taken, or it is
+  on_hold              boolean NOT NULL DEFAULT false CHECK (NOT on_hold OR blocked),   -- put aside: its class is held, its pipeline paused or ending
   locked               boolean NOT NULL DEFAULT false,           -- never cleaned
   owner                text,
   description          text,
@@ -161,16 +170,20 @@ CREATE TABLE IF NOT EXISTS job_info (
 -- Half of each page free keeps its versions on one page: 4 to 5 % less WAL than with 70, 12 % less than with 100, and the smallest table (452,
 -- 527 and 699 bytes a job). Vacuum reads all of the large indexes whatever it clears, 6 s with ten million jobs, so at one row in twenty.
 
+ALTER TABLE job_info ADD COLUMN IF NOT EXISTS on_hold boolean NOT NULL DEFAULT false CHECK (NOT on_hold OR blocked);
+
 -- Every status change writes into each index whose predicate the new row meets, so each one names its reader.
 CREATE INDEX IF NOT EXISTS job_info_claim     ON job_info (queue, tenant, priority DESC, number) WHERE status = 'QUEUED' AND NOT blocked;
 CREATE INDEX IF NOT EXISTS job_info_live      ON job_info (queue, tenant, daemon_id) WHERE status IN ('TO_BE_RUN', 'RUNNING');
 CREATE INDEX IF NOT EXISTS job_info_due       ON job_info (trigger_after_date) WHERE status = 'PENDING' AND held IN ('trigger', 'backoff');
 CREATE INDEX IF NOT EXISTS job_info_held      ON job_info (created_date) WHERE status = 'PENDING' AND held IN ('user', 'stage');
 CREATE INDEX IF NOT EXISTS job_info_expiry    ON job_info (expiration_date) WHERE status IN ('PENDING', 'QUEUED') AND expiration_date IS NOT NULL;
-DROP INDEX IF EXISTS job_info_keyed;
+DROP INDEX IF EXISTS job_info_keyed, job_info_key_wait, job_info_blocked;
 CREATE INDEX IF NOT EXISTS job_info_key_live  ON job_info (tenant, concurrency_key) WHERE concurrency_key IS NOT NULL AND status IN ('TO_BE_RUN', 'RUNNING');
-CREATE INDEX IF NOT EXISTS job_info_key_wait  ON job_info (tenant, concurrency_key, queue, priority DESC, number) WHERE concurrency_key IS NOT NULL AND status = 'QUEUED';
-CREATE INDEX IF NOT EXISTS job_info_blocked   ON job_info (tenant, concurrency_key) WHERE status = 'QUEUED' AND blocked;
+CREATE INDEX IF NOT EXISTS job_info_key_next  ON job_info (tenant, concurrency_key, queue, priority DESC, number) WHERE concurrency_key IS NOT NULL AND status = 'QUEUED' AND NOT on_hold;
+CREATE INDEX IF NOT EXISTS job_info_key_full  ON job_info (tenant, concurrency_key) WHERE status = 'QUEUED' AND blocked AND NOT on_hold;
+CREATE INDEX IF NOT EXISTS job_info_on_hold   ON job_info (job_class) WHERE status = 'QUEUED' AND on_hold;
+CREATE INDEX IF NOT EXISTS job_info_paused    ON job_info (pipeline_id, number) WHERE status = 'QUEUED' AND on_hold AND pipeline_id IS NOT NULL;
 DROP INDEX IF EXISTS job_info_retention;
 CREATE INDEX IF NOT EXISTS job_info_clean     ON job_info (status, stop_date) WHERE status IN ('SUCCEEDED', 'FAILED', 'ABORTED') AND stage_id IS NULL;
 CREATE INDEX IF NOT EXISTS job_info_stage     ON job_info (stage_id, status, number) WHERE stage_id IS NOT NULL;
@@ -258,6 +271,7 @@ CREATE TABLE IF NOT EXISTS pipeline (
 CREATE UNIQUE INDEX IF NOT EXISTS pipeline_key ON pipeline (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX IF NOT EXISTS pipeline_list       ON pipeline (tenant, id);
 CREATE INDEX IF NOT EXISTS pipeline_unsettled  ON pipeline (id) WHERE unsettled;
+CREATE INDEX IF NOT EXISTS pipeline_holding    ON pipeline (id) WHERE (paused OR ending IS NOT NULL) AND stop_date IS NULL;
 CREATE INDEX IF NOT EXISTS pipeline_retention  ON pipeline (status, stop_date) WHERE status IN ('SUCCEEDED', 'FAILED', 'ABORTED');
 
 -- Waiting and live jobs are counted from their own rows, by whoever asks.
@@ -554,6 +568,7 @@ BEGIN
         sequence          = j.sequence + CASE WHEN j.status IN ('PENDING', 'QUEUED') THEN 1 ELSE 0 END,
         held              = NULL,
         blocked           = false,
+        on_hold           = false,
         stop_requested_at = coalesce(j.stop_requested_at, clock_timestamp()),
         stop_reason       = coalesce(j.stop_reason, why)
     FROM locked l
@@ -649,6 +664,25 @@ BEGIN
   SELECT count(*), array_agg(DISTINCT c.queue) FILTER (WHERE c.status = 'QUEUED'), EXISTS (SELECT FROM box) INTO moved, woken, told FROM changed c;
   PERFORM announce(woken, told);
   RETURN moved;
+END $$;
+
+-- Lets jobs that claims have put aside for a pipeline into the claimable index again, apart from those of a held class. How many; rows that
+-- somebody holds are left out. The pipeline's row is held, so no claim puts more aside.
+CREATE OR REPLACE FUNCTION let_in(for_pipeline uuid, batch integer) RETURNS integer LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+DECLARE
+  queues text[];
+BEGIN
+  WITH freed AS (
+    UPDATE job_info j SET blocked = false, on_hold = false
+    WHERE j.status = 'QUEUED' AND j.on_hold AND j.id = ANY (ARRAY(
+      SELECT w.id FROM job_info w
+      WHERE w.pipeline_id = for_pipeline AND w.status = 'QUEUED' AND w.on_hold AND NOT EXISTS (SELECT FROM class_hold h WHERE h.job_class = w.job_class)
+      ORDER BY w.number LIMIT batch FOR NO KEY UPDATE OF w SKIP LOCKED))
+    RETURNING j.queue
+  )
+  SELECT array_agg(f.queue) INTO queues FROM freed f;
+  PERFORM wake(ARRAY(SELECT DISTINCT unnest(queues)));
+  RETURN coalesce(cardinality(queues), 0);
 END $$;
 
 -- Moves pipelines on after jobs of their stages have changed, in the transaction that changed them. `stages` and `changes` have one element for
@@ -752,6 +786,12 @@ BEGIN
       told := told || pipeline_fact(p, s, was, moment);
       searching := false;
     END LOOP;
+
+    IF (before.unsettled OR p.id = ANY (also)) AND p.ending IS NULL AND NOT p.paused AND p.stop_date IS NULL THEN
+      budget := budget - let_in(p.id, budget);
+      p.unsettled := p.unsettled OR EXISTS (SELECT FROM job_info j WHERE j.pipeline_id = p.id AND j.status = 'QUEUED' AND j.on_hold
+                                              AND NOT EXISTS (SELECT FROM class_hold h WHERE h.job_class = j.job_class));
+    END IF;
 
     IF p.ending IS NOT NULL THEN
       IF searching OR before.ending IS NULL THEN
@@ -1125,7 +1165,7 @@ BEGIN
     WHERE t.pipeline_id = (p).id AND t.status <> 'SUCCEEDED' AND j.status IN ('FAILED', 'ABORTED') ORDER BY j.id FOR NO KEY UPDATE OF j NOWAIT
   ), changed AS (
     UPDATE job_info j
-    SET status = 'PENDING', held = 'stage', blocked = false, queued_date = NULL, sequence = j.sequence + 1, attempt = 0, lost_runs = 0, daemon_id = NULL,
+    SET status = 'PENDING', held = 'stage', blocked = false, on_hold = false, queued_date = NULL, sequence = j.sequence + 1, attempt = 0, lost_runs = 0, daemon_id = NULL,
         claim_date = NULL, start_date = NULL, stop_date = NULL, stop_requested_at = NULL, stop_reason = NULL, percent_completed = 0, progress_done = NULL,
         progress_total = NULL, progress_message = NULL, estimated_completion = NULL, result = NULL, result_class = NULL, error_type = NULL, error_message = NULL,
         stack_trace = NULL, trigger_after_date = NULL
@@ -1281,6 +1321,54 @@ RETURNS timestamptz LANGUAGE sql IMMUTABLE AS $$
          + make_interval(secs => ceil(starts * period / rate * 1e6) / 1e6)
 $$;
 
+-- Of these jobs, whose rows the claim holds: those that may run. Those of a held class, or of a pipeline that is paused or ending, leave the
+-- claimable index until `release_class` or `settle` lets them in again, and with them those behind them, as far as a look at the next rows goes.
+-- The rows of what holds them are shared until the commit: whoever releases waits for it, and sees in its next statement what was put aside
+-- here. Nothing waits in here: a job is left out for the next claim where one of them is in other hands. A part of `claim`.
+CREATE OR REPLACE FUNCTION put_on_hold(for_queue text, jobs uuid[], OUT runnable uuid[], OUT left_out uuid[], OUT gone integer)
+LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+DECLARE
+  classes      text[] := ARRAY(SELECT h.job_class FROM class_hold h WHERE h.job_class IN (SELECT j.job_class FROM job_info j WHERE j.id = ANY (jobs)) FOR SHARE SKIP LOCKED);
+  pipelines    uuid[] := ARRAY(SELECT p.id FROM pipeline p WHERE p.id = ANY (ARRAY(SELECT j.pipeline_id FROM job_info j WHERE j.id = ANY (jobs)))
+                                 AND (p.paused OR p.ending IS NOT NULL) AND p.stop_date IS NULL FOR SHARE SKIP LOCKED);
+  busy_classes text[] := ARRAY(SELECT h.job_class FROM class_hold h WHERE h.job_class <> ALL (classes));
+  ids          uuid[];
+BEGIN
+  SELECT coalesce(array_agg(x.id) FILTER (WHERE NOT x.held AND NOT x.busy), '{}'), coalesce(array_agg(x.id) FILTER (WHERE x.busy), '{}'),
+         array_agg(x.id) FILTER (WHERE x.held AND NOT x.busy)
+  INTO runnable, left_out, ids
+  FROM (SELECT j.id, j.job_class = ANY (classes) OR (j.pipeline_id = ANY (pipelines)) IS TRUE AS held,
+               j.job_class = ANY (busy_classes) OR (j.pipeline_id <> ALL (pipelines)) IS TRUE
+                 AND EXISTS (SELECT FROM pipeline p WHERE p.id = j.pipeline_id AND (p.paused OR p.ending IS NOT NULL) AND p.stop_date IS NULL) AS busy
+        FROM job_info j WHERE j.id = ANY (jobs)) x;
+  IF ids IS NULL THEN
+    gone := cardinality(left_out);
+    RETURN;
+  END IF;
+  -- Also those that wait for the same keys: they would come in one by one instead.
+  ids := ids || ARRAY(
+    SELECT b.id FROM job_info b
+    WHERE b.id = ANY (ARRAY(
+        SELECT w.id FROM (
+          SELECT n.* FROM (SELECT DISTINCT f.tenant FROM job_info f WHERE f.id = ANY (ids)) t,
+          LATERAL (
+            SELECT n.id, n.job_class, n.pipeline_id FROM job_info n WHERE n.queue = for_queue AND n.tenant = t.tenant AND n.status = 'QUEUED' AND NOT n.blocked
+            ORDER BY n.priority DESC, n.number LIMIT 256) n
+          UNION ALL
+          SELECT n.* FROM (SELECT DISTINCT f.tenant, f.concurrency_key FROM job_info f WHERE f.id = ANY (ids) AND f.concurrency_key IS NOT NULL) k,
+          LATERAL (
+            SELECT n.id, n.job_class, n.pipeline_id FROM job_info n
+            WHERE n.tenant = k.tenant AND n.concurrency_key = k.concurrency_key AND n.queue = for_queue AND n.status = 'QUEUED' AND NOT n.on_hold
+            ORDER BY n.priority DESC, n.number LIMIT 256) n) w
+        WHERE w.id <> ALL (jobs) AND (w.job_class = ANY (classes) OR w.pipeline_id = ANY (pipelines)) AND w.job_class <> ALL (busy_classes)
+          AND (w.pipeline_id IS NULL OR w.pipeline_id = ANY (pipelines)
+               OR NOT EXISTS (SELECT FROM pipeline p WHERE p.id = w.pipeline_id AND (p.paused OR p.ending IS NOT NULL) AND p.stop_date IS NULL))
+        LIMIT 1000))
+      AND b.status = 'QUEUED' AND NOT b.on_hold FOR NO KEY UPDATE SKIP LOCKED);
+  UPDATE job_info j SET blocked = true, on_hold = true WHERE j.id = ANY (ids) AND j.status = 'QUEUED';
+  gone := cardinality(ids) + cardinality(left_out);
+END $$;
+
 -- An earlier one knew nothing of `ended`; beside the new one a call without it would be ambiguous.
 DROP FUNCTION IF EXISTS claim(text, integer, uuid, text[], text[], double precision[]);
 
@@ -1326,6 +1414,10 @@ DECLARE
   key_names  text[];
   full_ids   uuid[];      -- jobs whose key is full
   left_ids   uuid[];      -- jobs whose key is in other hands just now
+  held_classes text[];
+  of_held    boolean;     -- some of the jobs taken are of them, or of a pipeline that is paused or ending
+  of_pipelines uuid[];
+  kept_back  integer;     -- how many of the jobs taken may not run
   rounds     integer := 0;
   aside      integer := 0;
 BEGIN
@@ -1338,7 +1430,8 @@ BEGIN
   END IF;
   UPDATE tenant_share s SET charged = s.charged + c.seconds
   FROM unnest(charged_tenants, charged_seconds) c(tenant, seconds) WHERE s.queue = for_queue AND s.tenant = c.tenant;
-  IF turnstile.paused OR slots <= 0 THEN
+  held_classes := ARRAY(SELECT h.job_class FROM class_hold h);
+  IF turnstile.paused OR slots <= 0 OR '*' = ANY (held_classes) THEN
     RETURN;
   END IF;
   IF turnstile.rate IS NOT NULL THEN
@@ -1450,13 +1543,22 @@ BEGIN
     END IF;
     EXIT WHEN chosen IS NULL;
 
-    SELECT array_agg(l.id), bool_or(l.concurrency_key IS NOT NULL) INTO taken, crowded FROM (
-      SELECT j.id, j.concurrency_key FROM job_info j WHERE j.id = ANY (chosen) AND j.status = 'QUEUED' AND NOT j.blocked ORDER BY j.id FOR NO KEY UPDATE SKIP LOCKED) l;
+    SELECT array_agg(l.id), bool_or(l.concurrency_key IS NOT NULL), bool_or(l.job_class = ANY (held_classes)), array_agg(l.pipeline_id) FILTER (WHERE l.pipeline_id IS NOT NULL)
+    INTO taken, crowded, of_held, of_pipelines FROM (
+      SELECT j.id, j.concurrency_key, j.job_class, j.pipeline_id FROM job_info j WHERE j.id = ANY (chosen) AND j.status = 'QUEUED' AND NOT j.blocked ORDER BY j.id FOR NO KEY UPDATE SKIP LOCKED) l;
     IF cardinality(taken) IS DISTINCT FROM cardinality(chosen) AND NOT careful THEN
       careful := true;
       CONTINUE;
     END IF;
-    EXIT WHEN taken IS NULL OR NOT crowded;
+    kept_back := 0;
+    IF of_pipelines IS NOT NULL AND NOT of_held THEN     -- by itself: a query begins to cost before its condition is looked at
+      of_held := EXISTS (SELECT FROM pipeline p WHERE p.id = ANY (of_pipelines) AND (p.paused OR p.ending IS NOT NULL) AND p.stop_date IS NULL);
+    END IF;
+    IF of_held THEN
+      SELECT h.runnable, cardinality(taken) - cardinality(h.runnable), passed || h.left_out, aside + h.gone
+      INTO taken, kept_back, passed, aside FROM put_on_hold(for_queue, taken) h;
+    END IF;
+    EXIT WHEN taken IS NULL OR NOT crowded AND kept_back = 0;
 
     -- Concurrency keys. A key whose row another queue's claim holds is left for next time; a job whose key is full leaves the
     -- claimable index (`blocked`) until the key is free. The lock comes first, the count in the next statement. So does one whose key has no
@@ -1477,7 +1579,7 @@ BEGIN
     )
     SELECT coalesce(array_agg(x.id) FILTER (WHERE x.room IS NOT NULL AND x.nth > x.room), '{}'), coalesce(array_agg(x.id) FILTER (WHERE x.room IS NULL), '{}')
     INTO full_ids, left_ids FROM ranked x;
-    EXIT WHEN full_ids = '{}' AND left_ids = '{}';
+    EXIT WHEN full_ids = '{}' AND left_ids = '{}' AND kept_back = 0;
     -- Those behind them with the same keys too, as far as a look at the next rows goes: one by one, a long backlog of a full key
     -- would stand before all others for many claims.
     full_ids := full_ids || ARRAY(
@@ -1499,6 +1601,9 @@ BEGIN
     END IF;
   END LOOP;
   IF taken IS NULL OR taken = '{}' OR chosen IS NULL THEN
+    IF taken = '{}' AND chosen IS NOT NULL THEN
+      again_in := 0;      -- what was put aside was enough for one claim, and stood before all others
+    END IF;
     IF again_in IS NOT NULL THEN
       RETURN NEXT;
     END IF;
@@ -1546,7 +1651,7 @@ BEGIN
   INSERT INTO concurrency_key (tenant, key)
   SELECT DISTINCT u.tenant, u.key FROM unnest(tenants, keys) u(tenant, key)
   WHERE NOT EXISTS (SELECT FROM concurrency_key k WHERE k.tenant = u.tenant AND k.key = u.key)
-    AND EXISTS (SELECT FROM job_info j WHERE j.tenant = u.tenant AND j.concurrency_key = u.key AND j.status = 'QUEUED' AND j.blocked)
+    AND EXISTS (SELECT FROM job_info j WHERE j.tenant = u.tenant AND j.concurrency_key = u.key AND j.status = 'QUEUED' AND j.blocked AND NOT j.on_hold)
   ORDER BY 1, 2 ON CONFLICT DO NOTHING;
   PERFORM FROM concurrency_key k WHERE (k.tenant, k.key) IN (SELECT * FROM unnest(tenants, keys)) ORDER BY k.tenant, k.key FOR NO KEY UPDATE;
   WITH RECURSIVE room AS (
@@ -1554,22 +1659,60 @@ BEGIN
            - (SELECT count(*) FROM job_info l WHERE l.tenant = k.tenant AND l.concurrency_key = k.key AND l.status IN ('TO_BE_RUN', 'RUNNING')) AS room
     FROM concurrency_key k WHERE (k.tenant, k.key) IN (SELECT * FROM unnest(tenants, keys))
   ), place AS (               -- the queues in which jobs wait for the key: one probe of the index for each
-    SELECT r.tenant, r.key, r.room, (SELECT min(b.queue) FROM job_info b WHERE b.tenant = r.tenant AND b.concurrency_key = r.key AND b.status = 'QUEUED') AS queue
+    SELECT r.tenant, r.key, r.room, (SELECT min(b.queue) FROM job_info b WHERE b.tenant = r.tenant AND b.concurrency_key = r.key AND b.status = 'QUEUED' AND NOT b.on_hold) AS queue
     FROM room r WHERE r.room > 0
     UNION ALL
-    SELECT p.tenant, p.key, p.room, (SELECT min(b.queue) FROM job_info b WHERE b.tenant = p.tenant AND b.concurrency_key = p.key AND b.status = 'QUEUED' AND b.queue > p.queue)
+    SELECT p.tenant, p.key, p.room, (SELECT min(b.queue) FROM job_info b WHERE b.tenant = p.tenant AND b.concurrency_key = p.key AND b.status = 'QUEUED' AND NOT b.on_hold AND b.queue > p.queue)
     FROM place p WHERE p.queue IS NOT NULL
   ), freed AS (               -- the first of all that wait there, blocked or not: nobody is overtaken by a later submission
     UPDATE job_info j SET blocked = false
-    WHERE j.status = 'QUEUED' AND j.blocked AND j.id = ANY (ARRAY(
+    WHERE j.status = 'QUEUED' AND j.blocked AND NOT j.on_hold AND j.id = ANY (ARRAY(
       SELECT n.id FROM place p, LATERAL (
-        SELECT b.id FROM job_info b WHERE b.tenant = p.tenant AND b.concurrency_key = p.key AND b.queue = p.queue AND b.status = 'QUEUED'
+        SELECT b.id FROM job_info b WHERE b.tenant = p.tenant AND b.concurrency_key = p.key AND b.queue = p.queue AND b.status = 'QUEUED' AND NOT b.on_hold
         ORDER BY b.priority DESC, b.number LIMIT p.room FOR NO KEY UPDATE SKIP LOCKED) n))
     RETURNING j.queue
   )
   SELECT array_agg(f.queue) INTO queues FROM freed f;
   PERFORM wake(ARRAY(SELECT DISTINCT unnest(queues)));
   RETURN coalesce(cardinality(queues), 0);
+END $$;
+
+
+-- --------------------------------------------------------------------------------------------------------------- holds
+
+-- Starts no more jobs of a class, `*` for all, until it is released; what runs goes on. False where it is held already: that hold stays as it is. It passes
+-- the turnstiles of all queues, and keeps them until its commit: whoever has the answer knows that no claim is under way that has not read it.
+CREATE OR REPLACE FUNCTION hold_class(job_class text, reason text DEFAULT NULL) RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+DECLARE
+  h class_hold%ROWTYPE;
+BEGIN
+  IF coalesce(hold_class.job_class, '') !~ '^([A-Za-z0-9][A-Za-z0-9_-]{0,63}|\*)$' THEN
+    PERFORM refuse_document('', ARRAY['bad_field', 'job_class', 'must match [A-Za-z0-9][A-Za-z0-9_-]{0,63}, or be * for all']);
+  END IF;
+  PERFORM FROM queue q ORDER BY q.queue FOR SHARE;
+  INSERT INTO class_hold AS c (job_class, reason) VALUES (hold_class.job_class, left(nullif(hold_class.reason, ''), 1000)) ON CONFLICT DO NOTHING RETURNING * INTO h;
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  RETURN true;
+END $$;
+
+-- Lets jobs of a class, or with `*` all, start again, apart from those that something else holds. False where it was not held.
+CREATE OR REPLACE FUNCTION release_class(job_class text) RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+DECLARE
+  h class_hold%ROWTYPE;
+BEGIN
+  DELETE FROM class_hold c WHERE c.job_class = release_class.job_class RETURNING * INTO h;
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  -- A statement of its own: it sees what was put aside by the claims that the one above has waited for. Those of a paused pipeline come in too, and
+  -- the claim puts them aside again: to look at the pipelines here, while `settle` looks at the classes, would leave behind what both let in at once.
+  UPDATE job_info j SET blocked = false, on_hold = false
+  WHERE j.id = ANY (ARRAY(SELECT w.id FROM job_info w WHERE w.job_class = release_class.job_class AND w.status = 'QUEUED' AND w.on_hold ORDER BY w.id FOR NO KEY UPDATE))
+    AND j.status = 'QUEUED' AND j.on_hold;
+  PERFORM wake(ARRAY(SELECT DISTINCT q FROM daemon d, unnest(d.queues) q WHERE d.idle AND d.stopped_at IS NULL AND d.lost_at IS NULL));
+  RETURN true;
 END $$;
 
 INSERT INTO schema_version (version) VALUES (1) ON CONFLICT DO NOTHING;

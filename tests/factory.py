@@ -21,7 +21,7 @@ LONG_AGO = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 _TABLES = (
     "job_info", "job_run", "idempotency_key", "concurrency_key", "outbox", "outbox_rejected", "daemon", "queue",
     "tenant_share", "tenant", "setting", "subscription", "stage", "pipeline", "pipeline_outbox",
-    "pipeline_outbox_rejected",
+    "pipeline_outbox_rejected", "class_hold",
 )  # fmt: skip
 _JSON = {"parameters", "user_metadata", "result"}
 

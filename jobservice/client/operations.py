@@ -1,10 +1,11 @@
-"""What an operator asks and sets through the database: daemons, tenants, queues, pauses, limits."""
+"""What an operator asks and sets through the database: daemons, tenants, queues, pauses, limits, holds."""
 
 from jobservice.client.database import ClientDatabase
 from jobservice.domain.errors import InvalidSubmission
 from jobservice.domain.facts import EVENT_MODES, EventMode
 from jobservice.domain.names import is_name
 from jobservice.domain.rates import Rate, parse
+from jobservice.lifecycle.class_holds import ClassHolds, HeldClass
 from jobservice.lifecycle.commands import NO_LIMIT, NO_RATE, Commands
 from jobservice.store.overview import DaemonRow, OutboxState, Overview, QueueRow, TenantLimitRow, TenantRow
 
@@ -20,6 +21,7 @@ class Operations:
         self._database = database
         self._overview = Overview(schema)
         self._commands = Commands(schema=schema)
+        self._holds = ClassHolds(schema=schema)
 
     async def daemons(self, *, ended: bool = False) -> list[DaemonRow]:
         """Living daemons; `ended` adds the lost and the stopped."""
@@ -110,6 +112,24 @@ class Operations:
     async def resume_queue(self, queue: str) -> None:
         """Start jobs of this queue again."""
         await self._pause_queue(queue, paused=False)
+
+    async def hold_class(self, job_class: str, reason: str | None = None) -> bool:
+        """Start no more jobs of a class, `*` for all; running ones go on. False where it is held already.
+
+        A class that nobody knows yet may be held in advance. Once this returns, no claim takes a job of the class.
+        """
+        async with self._database.use() as connection:
+            return await self._holds.hold(connection, job_class, reason=reason)
+
+    async def release_class(self, job_class: str) -> bool:
+        """Start jobs of a held class again; `*` undoes a hold with `*`. False where it was not held."""
+        async with self._database.use() as connection:
+            return await self._holds.release(connection, job_class)
+
+    async def held_classes(self) -> list[HeldClass]:
+        """What is held, since when and why: `*` first, then by name."""
+        async with self._database.use() as connection:
+            return await self._holds.held(connection)
 
     async def limit_key(self, tenant: str, key: str, *, max_running: int) -> None:
         """Set how many jobs of a tenant's concurrency key run at a time, on all queues together; 1 is the default."""

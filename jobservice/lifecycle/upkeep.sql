@@ -7,7 +7,7 @@
 -- limit let no estimate choose another way than the first entry of the claims' index.
 SELECT (SELECT min(j.trigger_after_date) - clock_timestamp() FROM jobservice.job_info j WHERE j.status = 'PENDING' AND j.held IN ('trigger', 'backoff')) AS next_due,
        EXISTS (SELECT FROM jobservice.job_info j WHERE j.status IN ('PENDING', 'QUEUED') AND j.expiration_date <= now()) AS expired,
-       EXISTS (SELECT FROM jobservice.job_info j WHERE j.status = 'QUEUED' AND j.blocked) AS blocked,
+       EXISTS (SELECT FROM jobservice.job_info j WHERE j.status = 'QUEUED' AND j.blocked AND NOT j.on_hold) AS blocked,
        EXISTS (SELECT FROM unnest(:queues::text[]) q, LATERAL (SELECT FROM jobservice.job_info j WHERE j.queue = q AND j.status = 'QUEUED' AND NOT j.blocked
                                                               ORDER BY j.tenant LIMIT 1) w) AS claimable,
        EXISTS (SELECT FROM jobservice.pipeline p WHERE p.unsettled) AS unsettled,
@@ -47,7 +47,7 @@ WITH locked AS MATERIALIZED (
     AND j.status IN ('PENDING', 'QUEUED') ORDER BY j.id FOR NO KEY UPDATE SKIP LOCKED
 ), changed AS (
   UPDATE jobservice.job_info j
-  SET status = 'FAILED', held = NULL, blocked = false, stop_date = clock_timestamp(), sequence = j.sequence + 1, error_type = 'Expired', error_message = 'Expiration date reached'
+  SET status = 'FAILED', held = NULL, blocked = false, on_hold = false, stop_date = clock_timestamp(), sequence = j.sequence + 1, error_type = 'Expired', error_message = 'Expiration date reached'
   FROM locked l WHERE j.id = l.id AND j.status IN ('PENDING', 'QUEUED') AND j.expiration_date <= clock_timestamp()
   RETURNING j.id, j.queue, j.status, l.was, j.sequence, j.run, j.attempt, j.stop_date, j.priority, j.percent_completed, j.error_type, j.error_message, j.stage_id
 ), box AS (
@@ -117,12 +117,12 @@ SELECT c.id, c.queue, c.status, c.stage_id, c.lost_daemon, a.announce::text FROM
 -- Keys for which jobs wait outside the claimable index, in order, from behind this one on: one probe of the index for each.
 WITH RECURSIVE blocked AS (
   (SELECT j.tenant, j.concurrency_key AS key FROM jobservice.job_info j
-   WHERE j.status = 'QUEUED' AND j.blocked AND (j.tenant, j.concurrency_key) > (:after_tenant::text, :after_key::text)
+   WHERE j.status = 'QUEUED' AND j.blocked AND NOT j.on_hold AND (j.tenant, j.concurrency_key) > (:after_tenant::text, :after_key::text)
    ORDER BY j.tenant, j.concurrency_key LIMIT 1)
   UNION ALL
   SELECT n.tenant, n.key FROM blocked b, LATERAL (
     SELECT j.tenant, j.concurrency_key AS key FROM jobservice.job_info j
-    WHERE j.status = 'QUEUED' AND j.blocked AND (j.tenant, j.concurrency_key) > (b.tenant, b.key)
+    WHERE j.status = 'QUEUED' AND j.blocked AND NOT j.on_hold AND (j.tenant, j.concurrency_key) > (b.tenant, b.key)
     ORDER BY j.tenant, j.concurrency_key LIMIT 1) n
 )
 SELECT b.tenant, b.key FROM blocked b LIMIT :batch::integer;
@@ -137,7 +137,7 @@ WITH looked_at AS MATERIALIZED (
   SELECT k.tenant, k.key FROM looked_at l JOIN jobservice.concurrency_key k ON k.tenant = l.tenant AND k.key = l.key
   WHERE k.max_running = 1
     AND NOT EXISTS (SELECT FROM jobservice.job_info j WHERE j.tenant = k.tenant AND j.concurrency_key = k.key AND j.status IN ('TO_BE_RUN', 'RUNNING'))
-    AND NOT EXISTS (SELECT FROM jobservice.job_info j WHERE j.tenant = k.tenant AND j.concurrency_key = k.key AND j.status = 'QUEUED')
+    AND NOT EXISTS (SELECT FROM jobservice.job_info j WHERE j.tenant = k.tenant AND j.concurrency_key = k.key AND j.status = 'QUEUED' AND NOT j.on_hold)
   ORDER BY k.tenant, k.key FOR UPDATE OF k SKIP LOCKED
 ), gone AS (
   DELETE FROM jobservice.concurrency_key k USING unneeded u WHERE k.tenant = u.tenant AND k.key = u.key RETURNING 1

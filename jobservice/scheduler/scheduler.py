@@ -182,7 +182,7 @@ class Scheduler:
                 )
                 self.claimed_at = time.monotonic()
                 if claim.again_in is not None:
-                    self._again_in = min(claim.again_in, self._again_in or claim.again_in)
+                    self._again_in = min(claim.again_in, claim.again_in if self._again_in is None else self._again_in)
                 self._take_over(claim)  # before anybody else may compare rows with memory on this session
         except BaseException:
             slot_time.give_back(queue, charges)

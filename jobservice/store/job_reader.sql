@@ -60,9 +60,12 @@ ORDER BY run;
 
 -- name: why_not_running(job_id)^
 -- The facts from which the reasons are told. Counts stop at 10,001: that many more or less makes no difference to a reader.
-SELECT j.status, j.held, j.trigger_after_date, j.blocked, j.concurrency_key, j.job_class, j.queue, j.tenant, j.expiration_date,
+SELECT j.status, j.held, j.trigger_after_date, j.blocked AND NOT j.on_hold AS blocked, j.concurrency_key, j.job_class, j.queue, j.tenant, j.expiration_date,
        coalesce(q.paused, false) AS queue_paused, q.max_running AS queue_max, coalesce(t.paused, false) AS tenant_paused, t.max_running AS tenant_max,
        s.max_running AS share_max, k.max_running AS key_max,
+       (SELECT coalesce(h.reason, '') FROM jobservice.class_hold h WHERE h.job_class = j.job_class) AS class_hold,
+       (SELECT coalesce(h.reason, '') FROM jobservice.class_hold h WHERE h.job_class = '*') AS hold_of_all,
+       p.name AS pipeline, coalesce(p.paused, false) AS pipeline_paused, p.ending AS pipeline_ending,
        q.rate AS queue_rate, q.rate_period AS queue_period, q.rate_burst AS queue_burst, t.rate AS tenant_rate, t.rate_period AS tenant_period,
        t.rate_burst AS tenant_burst,
        CASE WHEN jobservice.rate_room(q.rate, q.rate_period, q.rate_burst, q.rate_full_at, c.now) = 0
@@ -85,6 +88,7 @@ LEFT JOIN jobservice.queue q ON q.queue = j.queue
 LEFT JOIN jobservice.tenant t ON t.tenant = j.tenant
 LEFT JOIN jobservice.tenant_share s ON s.queue = j.queue AND s.tenant = j.tenant
 LEFT JOIN jobservice.concurrency_key k ON k.tenant = j.tenant AND k.key = j.concurrency_key
+LEFT JOIN jobservice.pipeline p ON p.id = j.pipeline_id
 CROSS JOIN LATERAL (SELECT clock_timestamp() AS now) c
 CROSS JOIN LATERAL (
   SELECT count(*) AS serving, count(*) FILTER (WHERE j.job_class = ANY (d.job_classes)) AS knowing,

@@ -16,7 +16,8 @@ WITH waiting AS (
          count(*) FILTER (WHERE w.status = 'RUNNING') AS running
   FROM (
     SELECT j.tenant, 'QUEUED' AS status FROM jobservice.job_info j WHERE j.status = 'QUEUED' AND NOT j.blocked
-    UNION ALL SELECT j.tenant, 'QUEUED' FROM jobservice.job_info j WHERE j.status = 'QUEUED' AND j.blocked
+    UNION ALL SELECT j.tenant, 'QUEUED' FROM jobservice.job_info j WHERE j.status = 'QUEUED' AND j.blocked AND NOT j.on_hold
+    UNION ALL SELECT j.tenant, 'QUEUED' FROM jobservice.job_info j WHERE j.status = 'QUEUED' AND j.on_hold
     UNION ALL SELECT j.tenant, 'RUNNING' FROM jobservice.job_info j WHERE j.status IN ('TO_BE_RUN', 'RUNNING')
     UNION ALL SELECT j.tenant, 'PENDING' FROM jobservice.job_info j WHERE j.status = 'PENDING' AND j.held IN ('trigger', 'backoff')
     UNION ALL SELECT j.tenant, 'PENDING' FROM jobservice.job_info j WHERE j.status = 'PENDING' AND j.held IN ('user', 'stage')
@@ -35,7 +36,8 @@ WITH waiting AS (
          round(extract(epoch FROM clock_timestamp() - min(w.queued_date))::numeric, 1)::double precision AS oldest_queued
   FROM (
     SELECT j.queue, 'QUEUED' AS status, j.queued_date FROM jobservice.job_info j WHERE j.status = 'QUEUED' AND NOT j.blocked
-    UNION ALL SELECT j.queue, 'QUEUED', j.queued_date FROM jobservice.job_info j WHERE j.status = 'QUEUED' AND j.blocked
+    UNION ALL SELECT j.queue, 'QUEUED', j.queued_date FROM jobservice.job_info j WHERE j.status = 'QUEUED' AND j.blocked AND NOT j.on_hold
+    UNION ALL SELECT j.queue, 'QUEUED', j.queued_date FROM jobservice.job_info j WHERE j.status = 'QUEUED' AND j.on_hold
     UNION ALL SELECT j.queue, 'RUNNING', NULL FROM jobservice.job_info j WHERE j.status IN ('TO_BE_RUN', 'RUNNING')
     UNION ALL SELECT j.queue, 'PENDING', NULL FROM jobservice.job_info j WHERE j.status = 'PENDING' AND j.held IN ('trigger', 'backoff')
     UNION ALL SELECT j.queue, 'PENDING', NULL FROM jobservice.job_info j WHERE j.status = 'PENDING' AND j.held IN ('user', 'stage')
@@ -61,11 +63,11 @@ SELECT 'queue' AS kind, s.queue AS name, s.max_running, s.weight::double precisi
 FROM jobservice.tenant_share s WHERE s.tenant = :tenant AND (s.max_running IS NOT NULL OR s.weight IS NOT NULL)
 UNION ALL
 (SELECT 'key', k.key, k.max_running, NULL,
-        (SELECT count(*) FROM (SELECT FROM jobservice.job_info j WHERE j.tenant = k.tenant AND j.concurrency_key = k.key AND j.status = 'QUEUED' LIMIT 10001) w),
+        (SELECT count(*) FROM (SELECT FROM jobservice.job_info j WHERE j.tenant = k.tenant AND j.concurrency_key = k.key AND j.status = 'QUEUED' AND NOT j.on_hold LIMIT 10001) w),
         (SELECT count(*) FROM jobservice.job_info j WHERE j.tenant = k.tenant AND j.concurrency_key = k.key AND j.status IN ('TO_BE_RUN', 'RUNNING'))
  FROM jobservice.concurrency_key k
  WHERE k.tenant = :tenant AND (k.max_running <> 1
-   OR EXISTS (SELECT FROM jobservice.job_info j WHERE j.tenant = k.tenant AND j.concurrency_key = k.key AND j.status = 'QUEUED')
+   OR EXISTS (SELECT FROM jobservice.job_info j WHERE j.tenant = k.tenant AND j.concurrency_key = k.key AND j.status = 'QUEUED' AND NOT j.on_hold)
    OR EXISTS (SELECT FROM jobservice.job_info j WHERE j.tenant = k.tenant AND j.concurrency_key = k.key AND j.status IN ('TO_BE_RUN', 'RUNNING')))
  ORDER BY k.key LIMIT 1000)
 ORDER BY kind DESC, name;
@@ -79,7 +81,8 @@ SELECT EXISTS (SELECT FROM jobservice.tenant t WHERE t.tenant = :tenant) OR EXIS
 SELECT EXISTS (SELECT FROM jobservice.queue q WHERE q.queue = :queue)
     OR EXISTS (SELECT FROM jobservice.daemon d WHERE :queue::text = ANY (d.queues))
     OR EXISTS (SELECT FROM jobservice.job_info j WHERE j.queue = :queue AND j.status = 'QUEUED' AND NOT j.blocked)
-    OR EXISTS (SELECT FROM jobservice.job_info j WHERE j.queue = :queue AND j.status = 'QUEUED' AND j.blocked)
+    OR EXISTS (SELECT FROM jobservice.job_info j WHERE j.queue = :queue AND j.status = 'QUEUED' AND j.blocked AND NOT j.on_hold)
+    OR EXISTS (SELECT FROM jobservice.job_info j WHERE j.queue = :queue AND j.status = 'QUEUED' AND j.on_hold)
     OR EXISTS (SELECT FROM jobservice.job_info j WHERE j.queue = :queue AND j.status IN ('TO_BE_RUN', 'RUNNING'))
     OR EXISTS (SELECT FROM jobservice.job_info j WHERE j.queue = :queue AND j.status = 'PENDING' AND j.held IN ('trigger', 'backoff'))
     OR EXISTS (SELECT FROM jobservice.job_info j WHERE j.queue = :queue AND j.status = 'PENDING' AND j.held IN ('user', 'stage'));

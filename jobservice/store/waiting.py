@@ -19,7 +19,7 @@ def reasons(facts: Mapping[str, Any], now: datetime) -> list[str]:
         return [_held(facts, now)]
     if facts["status"] != "QUEUED":
         return []
-    found = [*_pauses(facts), *_limits(facts), *_key(facts), *_rates(facts), *_daemons(facts)]
+    found = [*_holds(facts), *_pauses(facts), *_limits(facts), *_key(facts), *_rates(facts), *_daemons(facts)]
     if facts["expiration_date"] is not None and facts["expiration_date"] <= now:
         found.insert(0, f"expired on {facts['expiration_date'].isoformat()}: it will end FAILED")
     return [*found, *_places(facts)]
@@ -33,8 +33,19 @@ def _held(facts: Mapping[str, Any], now: datetime) -> str:
     return f"{why} is {date.isoformat()}{', which is past: a daemon will queue it' if date <= now else ''}"
 
 
+def _holds(facts: Mapping[str, Any]) -> list[str]:
+    holds = {
+        "all job classes are held": facts["hold_of_all"],
+        f"job class {facts['job_class']} is held": facts["class_hold"],
+    }
+    found = [f"{what}: {reason}" if reason else what for what, reason in holds.items() if reason is not None]
+    if facts["pipeline_ending"] is not None:
+        found.append(f"pipeline {facts['pipeline']} is ending {facts['pipeline_ending']}")
+    return found
+
+
 def _pauses(facts: Mapping[str, Any]) -> list[str]:
-    return [f"{kind} {facts[kind]} is paused" for kind in ("queue", "tenant") if facts[f"{kind}_paused"]]
+    return [f"{kind} {facts[kind]} is paused" for kind in ("pipeline", "queue", "tenant") if facts[f"{kind}_paused"]]
 
 
 def _limits(facts: Mapping[str, Any]) -> list[str]:

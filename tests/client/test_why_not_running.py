@@ -1,5 +1,6 @@
 """Why a job is not running: each reason of the list, told from real rows."""
 
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -159,3 +160,44 @@ async def test_a_job_that_has_ended_has_no_reason(jobs: JobInfoService) -> None:
     await jobs.stop(job.job_id)
 
     assert await reasons(jobs, job) == []
+
+
+async def test_a_hold_of_its_class_or_of_all_is_told_with_its_reason(
+    jobs: JobInfoService, connection: asyncpg.Connection
+) -> None:
+    daemon = await a_daemon(connection)
+    job = await jobs.create_as_queued(JobInfo("Nap"))
+    await jobs.operations.hold_class("Nap", "its licence has run out")
+    await claim(connection, daemon)
+    await jobs.operations.hold_class("*")
+
+    held = await reasons(jobs, job)
+    released = [await jobs.operations.release_class(name) for name in ("Nap", "*", "Nap")]
+
+    assert held == ["all job classes are held", "job class Nap is held: its licence has run out"]
+    assert released == [True, True, False]
+    assert await reasons(jobs, job) == []
+
+
+async def test_a_hold_a_paused_pipeline_and_a_full_key_are_each_told(
+    jobs: JobInfoService, connection: asyncpg.Connection
+) -> None:
+    daemon = await a_daemon(connection, classes=("Nap", "Other"))
+    first = await jobs.create_as_queued(JobInfo("Other", concurrency_key="disk"))
+    await claim(connection, daemon)
+    tree = {"name": "maps", "stages": [{"jobs": [{"job_class": "Nap", "concurrency_key": "disk"}]}]}
+    pipeline = await connection.fetchval(
+        "SELECT pipeline_id FROM jobservice.submit_pipeline($1::text::jsonb)", json.dumps(tree)
+    )
+    await connection.execute("SELECT jobservice.command_pipelines(ARRAY[$1::uuid], 'pause')", pipeline)
+    await jobs.operations.hold_class("Nap")
+    await claim(connection, daemon)
+    job = await connection.fetchval("SELECT id FROM jobservice.job_info WHERE pipeline_id = $1", pipeline)
+
+    told = await jobs.why_not_running(job)
+
+    assert told == [
+        "job class Nap is held",
+        "pipeline maps is paused",
+        f"the concurrency key disk is held by {first.job_id}",
+    ]

@@ -157,7 +157,8 @@ async def test_a_damaged_schema_is_told_by_what_it_lacks_and_mended_by_applying_
 EARLIER = """
 ALTER TABLE jobservice.queue DROP COLUMN events, DROP COLUMN rate, DROP COLUMN rate_period, DROP COLUMN rate_full_at;
 ALTER TABLE jobservice.tenant DROP COLUMN rate, DROP COLUMN rate_period, DROP COLUMN rate_full_at;
-DROP INDEX jobservice.job_info_key_live, jobservice.job_info_key_wait;
+ALTER TABLE jobservice.job_info DROP COLUMN on_hold;
+DROP INDEX jobservice.job_info_key_live;
 DROP FUNCTION jobservice.claim;
 CREATE FUNCTION jobservice.claim(q text, slots integer, me uuid, skipped text[], tenants text[], seconds float8[])
   RETURNS TABLE (id uuid) LANGUAGE sql AS 'SELECT NULL::uuid';

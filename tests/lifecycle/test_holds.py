@@ -1,0 +1,372 @@
+"""Holds of job classes and pauses of pipelines: what they hold leaves the claimable index, and nothing stays behind."""
+
+import asyncio
+import itertools
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+from conftest import Connect
+from factory import SETTLER, make_daemon, make_job, row_of
+from races import begun
+
+from jobservice.domain.errors import InvalidSubmission
+from jobservice.domain.states import JobStatus
+from jobservice.lifecycle.claim import Claimer
+from jobservice.lifecycle.class_holds import ALL_CLASSES, ClassHolds
+from jobservice.lifecycle.commands import Commands
+from jobservice.lifecycle.upkeep import Upkeep
+
+HOLDS = ClassHolds()
+TRIES = 150
+
+
+class Hand:
+    """Who claims, holds and releases, on one connection."""
+
+    def __init__(self, connection: asyncpg.Connection, daemon: UUID) -> None:
+        self.connection = connection
+        self.claimer = Claimer(daemon_id=daemon, schema="jobservice", submissions_published=False)
+
+    async def claim(self, *, slots: int = 10, queue: str = "default") -> list[UUID]:
+        claim = await self.claimer.claim(self.connection, queue=queue, slots=slots, skipped_classes=(), charges={})
+        return [job.card.job_id for job in claim.jobs]
+
+    async def hold(self, job_class: str = "Nap", reason: str | None = None) -> bool:
+        return await HOLDS.hold(self.connection, job_class, reason=reason)
+
+    async def release(self, job_class: str = "Nap") -> bool:
+        return await HOLDS.release(self.connection, job_class)
+
+    async def pipeline(self, *jobs: dict[str, Any]) -> UUID:
+        tree = {"name": "waves", "tenant": "acme", "stages": [{"jobs": list(jobs)}]}
+        found = await self.connection.fetchval(
+            "SELECT pipeline_id FROM jobservice.submit_pipeline($1::text::jsonb)", json.dumps(tree)
+        )
+        return UUID(str(found))
+
+    async def jobs_of(self, pipeline: UUID) -> list[UUID]:
+        rows = await self.connection.fetch(
+            "SELECT id FROM jobservice.job_info WHERE pipeline_id = $1 ORDER BY number", pipeline
+        )
+        return [row["id"] for row in rows]
+
+    async def command(self, verb: str, pipeline: UUID) -> None:
+        accepted = await self.connection.fetchval(
+            "SELECT accepted FROM jobservice.command_pipelines(ARRAY[$1::uuid], $2)", pipeline, verb
+        )
+        assert accepted
+
+    async def put_aside(self) -> set[UUID]:
+        rows = await self.connection.fetch("SELECT id FROM jobservice.job_info WHERE on_hold")
+        return {row["id"] for row in rows}
+
+
+@pytest.fixture
+async def hand(connection: asyncpg.Connection) -> Hand:
+    return Hand(connection, await make_daemon(connection, queues=("default", "other")))
+
+
+async def test_a_held_class_starts_nothing_until_it_is_released_and_others_start(
+    connection: asyncpg.Connection, hand: Hand
+) -> None:
+    held = [await make_job(connection, priority=9) for _ in range(3)]
+    free = await make_job(connection, job_class="Other")
+
+    await hand.hold()
+    meanwhile = await hand.claim()
+    await hand.release()
+    afterwards = await hand.claim()
+
+    assert meanwhile == [free]
+    assert sorted(afterwards) == sorted(held)
+
+
+async def test_what_was_put_aside_comes_back_to_its_place(connection: asyncpg.Connection, hand: Hand) -> None:
+    first, second = await make_job(connection, priority=1), await make_job(connection)
+    await hand.hold()
+    await hand.claim()
+    await hand.release()
+    late = await make_job(connection)
+
+    order = [await hand.claim(slots=1) for _ in range(3)]
+
+    assert order == [[first], [second], [late]]
+
+
+async def test_all_classes_are_held_with_a_star_and_nothing_is_put_aside_for_it(
+    connection: asyncpg.Connection, hand: Hand
+) -> None:
+    jobs = {await make_job(connection, job_class=name) for name in ("Nap", "Other")}
+
+    await hand.hold(ALL_CLASSES)
+    meanwhile = await hand.claim()
+    aside = await hand.put_aside()
+    await hand.release(ALL_CLASSES)
+
+    assert (meanwhile, aside) == ([], set())
+    assert set(await hand.claim()) == jobs
+
+
+async def test_a_class_is_held_once_with_the_first_reason_and_may_be_unknown(hand: Hand) -> None:
+    answers = [await hand.hold("Unheard", "why"), await hand.hold("Unheard", "again")]
+
+    held = await HOLDS.held(hand.connection)
+    answers += [await hand.release("Unheard"), await hand.release("Unheard")]
+
+    assert answers == [True, False, True, False]
+    assert [(each.job_class, each.reason) for each in held] == [("Unheard", "why")]
+    assert await HOLDS.held(hand.connection) == []
+
+
+@pytest.mark.parametrize("name", ["", "a b", "**", "x" * 65, "a.b"])
+async def test_what_is_no_class_is_refused_by_both_doors(hand: Hand, name: str) -> None:
+    with pytest.raises(InvalidSubmission):
+        await hand.hold(name)
+    with pytest.raises(asyncpg.InvalidParameterValueError):
+        await hand.connection.execute("SELECT jobservice.hold_class($1)", name)
+
+
+async def test_running_jobs_of_a_held_class_go_on(connection: asyncpg.Connection, hand: Hand) -> None:
+    running = await make_job(connection, JobStatus.RUNNING)
+    before = await row_of(connection, running)
+
+    await hand.hold()
+    await hand.claim()
+
+    assert await row_of(connection, running) == before
+
+
+REASONS = ("class", "pipeline", "key")
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(REASONS)))
+async def test_a_job_held_for_three_reasons_starts_when_the_last_has_gone_and_not_before(
+    connection: asyncpg.Connection, hand: Hand, order: tuple[str, ...]
+) -> None:
+    runs = await make_job(connection, job_class="Other", concurrency_key="k")
+    await hand.claim()
+    pipeline = await hand.pipeline({"job_class": "Nap", "concurrency_key": "k"})
+    (job,) = await hand.jobs_of(pipeline)
+    await hand.hold()
+    await hand.command("pause", pipeline)
+    claimed = [await hand.claim()]
+
+    for reason in order:
+        assert claimed[-1] == []
+        if reason == "class":
+            await hand.release()
+        elif reason == "pipeline":
+            await hand.command("resume", pipeline)
+        else:
+            await connection.execute(
+                "UPDATE jobservice.job_info SET status = 'ABORTED', stop_date = now() WHERE id = $1", runs
+            )
+        await hand.claimer.unblock(connection, [("acme", "k")])
+        claimed.append(await hand.claim())
+
+    assert claimed[-1] == [job]
+
+
+async def test_a_held_job_at_the_head_of_its_key_does_not_keep_the_others_of_the_key_waiting(
+    connection: asyncpg.Connection, hand: Hand
+) -> None:
+    runs = await make_job(connection, job_class="Other", concurrency_key="k", priority=9)
+    heads = {await make_job(connection, concurrency_key="k") for _ in range(300)}
+    following = await make_job(connection, job_class="Other", concurrency_key="k")
+    await hand.claim(slots=1)
+    await hand.claim()
+    await hand.hold()
+    await connection.execute("UPDATE jobservice.job_info SET status = 'ABORTED', stop_date = now() WHERE id = $1", runs)
+
+    claimed: list[UUID] = []
+    for _ in range(4):
+        await hand.claimer.unblock(connection, [("acme", "k")])
+        claimed += await hand.claim()
+
+    assert claimed == [following]
+    assert await hand.put_aside() == heads
+
+
+async def test_upkeep_has_nothing_to_do_for_what_is_on_hold(connection: asyncpg.Connection, hand: Hand) -> None:
+    await make_job(connection, concurrency_key="k")
+    await hand.hold()
+    await hand.claim()
+    upkeep = Upkeep(schema="jobservice", follower=SETTLER)
+
+    due = await upkeep.look(connection)
+
+    assert len(await hand.put_aside()) == 1
+    assert (due.blocked, await upkeep.blocked_keys(connection)) == (False, [])
+
+
+@pytest.mark.parametrize("verb", ["stop", "expire", "update"])
+async def test_what_is_on_hold_can_be_stopped_can_expire_and_can_be_changed(
+    connection: asyncpg.Connection, hand: Hand, verb: str
+) -> None:
+    job = await make_job(connection)
+    await hand.hold()
+    await hand.claim()
+
+    if verb == "stop":
+        await Commands().stop(connection, [job])
+    elif verb == "expire":
+        await connection.execute("UPDATE jobservice.job_info SET expiration_date = now() - interval '1 second'")
+        await Upkeep(schema="jobservice", follower=SETTLER).expire(connection)
+    else:
+        await Commands().update(connection, [job], priority=5)
+
+    row = await row_of(connection, job)
+    assert row["on_hold"] is (verb == "update")
+    assert row["status"] == {"stop": "ABORTED", "expire": "FAILED", "update": "QUEUED"}[verb]
+
+
+async def test_a_long_backlog_of_a_held_class_is_put_aside_over_a_few_claims_that_ask_to_be_called_again(
+    connection: asyncpg.Connection, hand: Hand
+) -> None:
+    await connection.execute(
+        """INSERT INTO jobservice.job_info (id, tenant, queue, job_class, status, priority, queued_date)
+           SELECT jobservice.new_job_id(), 'acme', 'default', 'Nap', 'QUEUED', 9, now() FROM generate_series(1, 5000)"""
+    )
+    free = await make_job(connection, job_class="Other")
+    await hand.hold()
+
+    claims = []
+    while not claims or claims[-1].again_in == 0:
+        claims.append(await hand.claimer.claim(connection, queue="default", slots=10, skipped_classes=(), charges={}))
+
+    assert [job.card.job_id for job in claims[-1].jobs] == [free]
+    assert 2 <= len(claims) <= 6
+
+
+async def test_a_paused_pipeline_starts_nothing_and_goes_on_where_it_was(
+    connection: asyncpg.Connection, hand: Hand
+) -> None:
+    paused, goes = [await hand.pipeline(*[{"job_class": "Nap"}] * 3) for _ in range(2)]
+    await hand.command("pause", paused)
+
+    meanwhile = await hand.claim()
+    await hand.command("resume", paused)
+
+    assert set(meanwhile) == set(await hand.jobs_of(goes))
+    assert set(await hand.claim()) == set(await hand.jobs_of(paused))
+
+
+async def test_a_pipeline_resumes_more_jobs_than_one_call_moves(connection: asyncpg.Connection, hand: Hand) -> None:
+    pipeline = await hand.pipeline(*[{"job_class": "Nap"}] * 1500)
+    await hand.command("pause", pipeline)
+    while len(await hand.put_aside()) < 1500:
+        await hand.claim()
+
+    await hand.command("resume", pipeline)
+    left = len(await hand.put_aside())
+    more = await SETTLER.settle_next(connection)
+
+    assert (left, more, await hand.put_aside()) == (500, False, set())
+
+
+async def test_a_resume_leaves_jobs_of_a_held_class_aside_and_is_done_with_them(
+    connection: asyncpg.Connection, hand: Hand
+) -> None:
+    pipeline = await hand.pipeline({"job_class": "Nap"}, {"job_class": "Other"})
+    nap, other = await hand.jobs_of(pipeline)
+    await hand.hold()
+    await hand.command("pause", pipeline)
+    await hand.claim()
+
+    await hand.command("resume", pipeline)
+
+    assert await hand.claim() == [other]
+    assert await hand.put_aside() == {nap}
+    assert not await connection.fetchval("SELECT unsettled FROM jobservice.pipeline")
+
+
+LETS_GO: dict[str, Callable[[Hand, UUID], Awaitable[Any]]] = {
+    "release": lambda hand, _: hand.release(),
+    "resume": lambda hand, pipeline: hand.command("resume", pipeline),
+}
+
+
+async def held_by(hand: Hand, verb: str) -> UUID:
+    pipeline = await hand.pipeline(*[{"job_class": "Nap"}] * 5)
+    await (hand.hold() if verb == "release" else hand.command("pause", pipeline))
+    return pipeline
+
+
+@pytest.mark.parametrize("verb", LETS_GO)
+async def test_who_releases_waits_for_the_claim_under_way_and_leaves_nothing_behind(
+    connection: asyncpg.Connection, connect: Connect, hand: Hand, verb: str
+) -> None:
+    pipeline = await held_by(hand, verb)
+    other = await connect()
+    releasing = Hand(other, UUID(int=9))
+    claim = connection.transaction()
+    await claim.start()
+    await hand.claim()
+
+    release = await begun(LETS_GO[verb](releasing, pipeline), other, await connect())
+    await claim.commit()
+    await release
+
+    assert len(await hand.claim()) == 5
+
+
+@pytest.mark.parametrize("verb", LETS_GO)
+async def test_a_claim_does_not_wait_for_who_releases_and_puts_nothing_aside_then(
+    connection: asyncpg.Connection, connect: Connect, hand: Hand, verb: str
+) -> None:
+    pipeline = await held_by(hand, verb)
+    other = await connect()
+    release = other.transaction()
+    await release.start()
+    await LETS_GO[verb](Hand(other, UUID(int=9)), pipeline)
+
+    meanwhile = await asyncio.wait_for(hand.claim(), 30)
+    aside = await hand.put_aside()
+    await release.commit()
+
+    assert (meanwhile, aside) == ([], set())
+    assert len(await hand.claim()) == 5
+
+
+@pytest.mark.parametrize("verb", LETS_GO)
+async def test_nothing_is_lost_when_claims_and_releases_meet_at_random(
+    connection: asyncpg.Connection, connect: Connect, hand: Hand, verb: str
+) -> None:
+    other = await connect()
+    lost = 0
+    for n in range(TRIES):
+        pipeline = await held_by(hand, verb)
+        releasing = Hand(other, UUID(int=9))
+
+        async def later(steps: int, releasing: Hand = releasing, pipeline: UUID = pipeline) -> None:
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            await LETS_GO[verb](releasing, pipeline)
+
+        claimed, _ = await asyncio.gather(hand.claim(), later(n % 10))
+        claimed += await hand.claim()
+        lost += len(claimed) != 5
+        await connection.execute("DELETE FROM jobservice.job_info; DELETE FROM jobservice.outbox")
+
+    assert lost == 0
+
+
+async def test_a_hold_waits_for_the_claims_under_way(
+    connection: asyncpg.Connection, connect: Connect, hand: Hand
+) -> None:
+    job = await make_job(connection)
+    other = await connect()
+    claim = connection.transaction()
+    await claim.start()
+    claimed = await hand.claim()
+
+    hold = await begun(HOLDS.hold(other, "Nap"), other, await connect())
+    await claim.commit()
+    await hold
+
+    assert claimed == [job]
+    assert (await HOLDS.held(connection))[0].created_date > (await row_of(connection, job))["claim_date"]
