@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from jobservice.broker.exchange import exchange_exists
 from jobservice.broker.names import BrokerNames
 from jobservice.broker.queue_size import queue_size
 from jobservice.broker.topology import SUBSCRIPTION_MAX_LENGTH
@@ -22,6 +23,9 @@ _OUTBOX_LATE = 60.0
 _RIGHTS = {
     "job_info": "SELECT, INSERT, UPDATE, DELETE",
     "outbox": "SELECT, INSERT, DELETE",
+    "pipeline": "SELECT, INSERT, UPDATE, DELETE",
+    "stage": "SELECT, INSERT, UPDATE, DELETE",
+    "pipeline_outbox": "SELECT, INSERT, DELETE",
     "daemon": "SELECT, INSERT, UPDATE",
     "tenant": "SELECT, INSERT, UPDATE",
     "queue": "SELECT, INSERT, UPDATE",
@@ -181,6 +185,7 @@ async def _broker(settings: Settings) -> AsyncIterator[Finding]:
     try:
         link = await broker.consuming()
         yield Finding("broker", True, "RabbitMQ is reachable")
+        yield await _exchanges(broker)
         yield await _shared_queues(broker)
         if link.connected and settings.database_url is not None:
             async for finding in _subscriptions(settings, broker):
@@ -189,6 +194,23 @@ async def _broker(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("broker", False, str(error), "check amqp_url, and that RabbitMQ runs there")
     finally:
         await broker.close()
+
+
+async def _exchanges(broker: ClientBroker) -> Finding:
+    names = broker.names
+    missing = []
+    for exchange in (names.events, names.pipelines, names.submit, names.command):
+        channel = await (await broker.consuming()).open_channel()
+        if not await exchange_exists(channel, exchange):
+            missing.append(exchange)
+        if not channel.is_closed:
+            await channel.close()
+    what = "exchanges of the broker"
+    if missing:
+        return Finding(
+            what, None, f"{', '.join(missing)} not there", "a daemon of this version makes them at its start"
+        )
+    return Finding(what, True, "all there")
 
 
 async def _shared_queues(broker: ClientBroker) -> Finding:

@@ -32,6 +32,21 @@ async def test_a_deleted_exchange_of_events_is_made_again_and_later_events_come(
     await recorder.close()
 
 
+async def test_a_deleted_exchange_of_pipelines_is_made_again_and_jobs_are_told_of_meanwhile(
+    daemons: Daemons, books: Books, channel: aiormq.abc.AbstractChannel
+) -> None:
+    await daemons.start()
+    await books.connection.execute('SELECT jobservice.submit_pipeline(\'{"name": "p"}\')')
+    await books.all_published()
+
+    await channel.exchange_delete(f"{daemons.prefix}.pipelines")
+    await books.connection.execute('SELECT jobservice.submit_pipeline(\'{"name": "p"}\')')
+    await books.is_in(await books.submit("NoOp"), "SUCCEEDED")
+
+    await books.all_published()
+    await channel.exchange_declare(f"{daemons.prefix}.pipelines", passive=True)
+
+
 HEARD = {
     "submissions": ("submit", "acme", b'{"job_class": "NoOp"}', "SELECT count(*) > 1 FROM jobservice.job_info"),
     "control": (
