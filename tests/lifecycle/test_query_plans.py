@@ -47,7 +47,8 @@ INSERT INTO jobservice.concurrency_key SELECT 't' || n, 'k' FROM generate_series
 INSERT INTO jobservice.class_hold (job_class, reason) VALUES ('Held', 'mended');
 INSERT INTO jobservice.job_info (id, tenant, queue, job_class, status, priority, queued_date, concurrency_key, blocked,
                                  on_hold)
-SELECT jobservice.new_job_id(), 't' || n % 20, 'default', 'Held', 'QUEUED', 9, now(), 'k', true, true
+SELECT jobservice.new_job_id(), 't' || n % 20, 'default', 'Held', 'QUEUED', 9, now(),
+       CASE WHEN n % 100 = 0 THEN 'k' END, true, true
 FROM generate_series(1, {ON_HOLD}) n;
 
 INSERT INTO jobservice.job_info (id, tenant, queue, job_class, status, run, daemon_id, queued_date, claim_date,
