@@ -151,26 +151,31 @@ CREATE TABLE IF NOT EXISTS job_info (
   result_class         text,
   error_type           text,
   error_message        text,
-  stack_trace          text,
-  -- The status and what belongs to it: a row that breaks this can be written by nobody.
-  -- (IS TRUE: a CHECK lets NULL pass.)
-  CONSTRAINT job_info_status_fits CHECK ((CASE status
-    WHEN 'PENDING'   THEN held IN ('user', 'trigger', 'backoff', 'stage') AND daemon_id IS NULL AND claim_date IS NULL AND stop_date IS NULL
-                          AND (held NOT IN ('trigger', 'backoff') OR trigger_after_date IS NOT NULL)
-    WHEN 'QUEUED'    THEN held IS NULL AND daemon_id IS NULL AND queued_date IS NOT NULL AND claim_date IS NULL AND stop_date IS NULL
-                          AND stop_requested_at IS NULL
-    WHEN 'TO_BE_RUN' THEN held IS NULL AND NOT blocked AND daemon_id IS NOT NULL AND run > 0 AND claim_date IS NOT NULL AND start_date IS NULL AND stop_date IS NULL
-    WHEN 'RUNNING'   THEN held IS NULL AND NOT blocked AND daemon_id IS NOT NULL AND run > 0 AND start_date IS NOT NULL AND stop_date IS NULL
-    WHEN 'SUCCEEDED' THEN stop_date IS NOT NULL AND start_date IS NOT NULL AND percent_completed = 100 AND error_message IS NULL
-    WHEN 'FAILED'    THEN stop_date IS NOT NULL AND error_message IS NOT NULL
-    WHEN 'ABORTED'   THEN stop_date IS NOT NULL
-    ELSE false END) IS TRUE)
+  stack_trace          text
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
 -- A job is written two or three times after its submission, and never HOT: each change of status changes what is in the partial indexes.
 -- Half of each page free keeps its versions on one page: 4 to 5 % less WAL than with 70, 12 % less than with 100, and the smallest table (452,
 -- 527 and 699 bytes a job). Vacuum reads all of the large indexes whatever it clears, 6 s with ten million jobs, so at one row in twenty.
 
 ALTER TABLE job_info ADD COLUMN IF NOT EXISTS on_hold boolean NOT NULL DEFAULT false CHECK (NOT on_hold OR blocked);
+
+-- The status and what belongs to it: a row that breaks this can be written by nobody. (IS TRUE: a CHECK lets NULL pass.)
+DO $$ BEGIN
+  IF NOT EXISTS (SELECT FROM pg_constraint c WHERE c.conrelid = 'job_info'::regclass AND c.conname = 'job_info_status_whole') THEN
+    ALTER TABLE job_info DROP CONSTRAINT IF EXISTS job_info_status_fits;
+    ALTER TABLE job_info ADD CONSTRAINT job_info_status_whole CHECK ((CASE status
+        WHEN 'PENDING'   THEN held IN ('user', 'trigger', 'backoff', 'stage', 'parts') AND daemon_id IS NULL AND claim_date IS NULL AND stop_date IS NULL
+                              AND (held NOT IN ('trigger', 'backoff') OR trigger_after_date IS NOT NULL)
+        WHEN 'QUEUED'    THEN held IS NULL AND daemon_id IS NULL AND queued_date IS NOT NULL AND claim_date IS NULL AND stop_date IS NULL
+                              AND stop_requested_at IS NULL
+        WHEN 'TO_BE_RUN' THEN held IS NULL AND NOT blocked AND daemon_id IS NOT NULL AND run > 0 AND claim_date IS NOT NULL AND start_date IS NULL AND stop_date IS NULL
+        WHEN 'RUNNING'   THEN held IS NULL AND NOT blocked AND daemon_id IS NOT NULL AND run > 0 AND start_date IS NOT NULL AND stop_date IS NULL
+        WHEN 'SUCCEEDED' THEN stop_date IS NOT NULL AND start_date IS NOT NULL AND percent_completed = 100 AND error_message IS NULL
+        WHEN 'FAILED'    THEN stop_date IS NOT NULL AND error_message IS NOT NULL
+        WHEN 'ABORTED'   THEN stop_date IS NOT NULL
+        ELSE false END) IS TRUE);
+  END IF;
+END $$;
 
 -- Every status change writes into each index whose predicate the new row meets, so each one names its reader.
 CREATE INDEX IF NOT EXISTS job_info_claim     ON job_info (queue, tenant, priority DESC, number) WHERE status = 'QUEUED' AND NOT blocked;
@@ -262,14 +267,16 @@ CREATE TABLE IF NOT EXISTS pipeline (
   correlation_id    text,
   traceparent       text,
   idempotency_key   text,
+  parent_job        uuid,                                        -- the job whose step these are the parts of
   created_date      timestamptz NOT NULL DEFAULT clock_timestamp(),
   updated_date      timestamptz NOT NULL DEFAULT clock_timestamp(),
   start_date        timestamptz,
   stop_date         timestamptz,
-  CONSTRAINT pipeline_status_fits CHECK ((status IN ('SUCCEEDED', 'FAILED', 'ABORTED')) = (stop_date IS NOT NULL) AND (stop_date IS NULL OR NOT unsettled))
+  CONSTRAINT pipeline_status_fits CHECK ((status IN ('SUCCEEDED', 'FAILED', 'ABORTED')) = (stop_date IS NOT NULL) AND (stop_date IS NULL OR parent_job IS NOT NULL OR NOT unsettled))
 ) WITH (fillfactor = 50);
 CREATE UNIQUE INDEX IF NOT EXISTS pipeline_key ON pipeline (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX IF NOT EXISTS pipeline_list       ON pipeline (tenant, id);
+CREATE INDEX IF NOT EXISTS pipeline_parent     ON pipeline (parent_job) WHERE parent_job IS NOT NULL;
 CREATE INDEX IF NOT EXISTS pipeline_unsettled  ON pipeline (id) WHERE unsettled;
 CREATE INDEX IF NOT EXISTS pipeline_holding    ON pipeline (id) WHERE (paused OR ending IS NOT NULL) AND stop_date IS NULL;
 CREATE INDEX IF NOT EXISTS pipeline_retention  ON pipeline (status, stop_date) WHERE status IN ('SUCCEEDED', 'FAILED', 'ABORTED');
@@ -591,6 +598,8 @@ BEGIN
   IF told THEN
     PERFORM pg_notify(current_schema() || '_facts', '');
   END IF;
+  PERFORM FROM command_pipelines(ARRAY(SELECT p.id FROM pipeline p WHERE p.parent_job = ANY (stop_jobs.ids) AND p.stop_date IS NULL AND p.ending IS NULL
+                                         AND seen -> (p.parent_job::text) ->> 0 = 'ABORTED'), 'stop', to_jsonb(why));
   IF settles AND of_stages IS NOT NULL THEN
     PERFORM settle(of_stages, array_fill('ABORTED'::text, ARRAY[cardinality(of_stages)]));
   END IF;
@@ -713,7 +722,12 @@ BEGIN
     before := p;
     searching := p.unsettled OR p.id = ANY (also);
     p.unsettled := false;
-    CONTINUE WHEN p.stop_date IS NOT NULL;
+    IF p.stop_date IS NOT NULL THEN
+      IF before.unsettled AND resume_parent(p.parent_job) THEN
+        UPDATE pipeline x SET unsettled = false WHERE x.id = p.id;
+      END IF;
+      CONTINUE;
+    END IF;
 
     FOR s IN
       WITH delta AS (
@@ -828,6 +842,9 @@ BEGIN
       p.unsettled := false;
       p.sequence := p.sequence + 1;
       told := told || pipeline_fact(p, NULL, was, moment);
+    END IF;
+    IF p.stop_date IS NOT NULL AND p.parent_job IS NOT NULL THEN
+      p.unsettled := NOT resume_parent(p.parent_job);
     END IF;
     IF p IS DISTINCT FROM before THEN
       UPDATE pipeline x
@@ -1713,6 +1730,217 @@ BEGIN
     AND j.status = 'QUEUED' AND j.on_hold;
   PERFORM wake(ARRAY(SELECT DISTINCT q FROM daemon d, unnest(d.queues) q WHERE d.idle AND d.stopped_at IS NULL AND d.lost_at IS NULL));
   RETURN true;
+END $$;
+
+-- --------------------------------------------------------------------------------------------------------------- steps
+
+-- A job with steps: the same class and the same identifying parameters are one instance, however often it is executed. A new run of one that has
+-- SUCCEEDED is another generation. docs/steps.md has the protocol.
+CREATE TABLE IF NOT EXISTS job_instance (
+  id           uuid PRIMARY KEY,
+  tenant       text NOT NULL,
+  job_class    text NOT NULL,
+  key          text NOT NULL,                                    -- SHA-256 of the identifying parameters, as canonical JSON
+  generation   integer NOT NULL DEFAULT 1,
+  parameters   jsonb NOT NULL,
+  status       text NOT NULL DEFAULT 'STARTED' CHECK (status IN ('STARTED', 'SUCCEEDED')),
+  context      jsonb NOT NULL DEFAULT '{}',                      -- what its steps share
+  last_job     uuid,
+  created_date timestamptz NOT NULL DEFAULT clock_timestamp(),
+  UNIQUE (tenant, job_class, key, generation)
+);
+
+-- Which jobs have executed an instance. Live is one at a time; whether it is so still, its job's row says.
+CREATE TABLE IF NOT EXISTS job_execution (
+  job_id       uuid PRIMARY KEY,
+  instance_id  uuid NOT NULL REFERENCES job_instance ON DELETE CASCADE,
+  live         boolean NOT NULL,
+  created_date timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE UNIQUE INDEX IF NOT EXISTS job_execution_live ON job_execution (instance_id) WHERE live;
+CREATE INDEX IF NOT EXISTS job_execution_instance    ON job_execution (instance_id);
+
+-- How far a step of an instance is: part -1 the step itself, 0 and up its partitions. `job_id` and `run` are its fence: who begins it writes
+-- them, and only that run commits its chunks.
+CREATE TABLE IF NOT EXISTS step_execution (
+  instance_id  uuid NOT NULL REFERENCES job_instance ON DELETE CASCADE,
+  step         text NOT NULL,
+  part         integer NOT NULL DEFAULT -1,
+  status       text NOT NULL DEFAULT 'PENDING' CHECK (status IN ('PENDING', 'STARTED', 'SUCCEEDED', 'FAILED', 'SKIPPED')),
+  job_id       uuid,
+  run          integer,
+  epoch        text,                                             -- job and restart in which it was started last
+  starts       integer NOT NULL DEFAULT 0,
+  low          jsonb,                                            -- of a part: its range, frozen when it was planned
+  high         jsonb,
+  position     jsonb,                                            -- behind the last item that is committed
+  expected     bigint,                                           -- items to be read, where they were counted
+  read         bigint NOT NULL DEFAULT 0,
+  filtered     bigint NOT NULL DEFAULT 0,
+  written      bigint NOT NULL DEFAULT 0,
+  skipped      bigint NOT NULL DEFAULT 0,
+  commits      bigint NOT NULL DEFAULT 0,
+  rollbacks    bigint NOT NULL DEFAULT 0,
+  context      jsonb NOT NULL DEFAULT '{}',                      -- its state, as of the last commit
+  exit_description text,
+  error_type   text,
+  error_message text,
+  start_date   timestamptz,
+  stop_date    timestamptz,
+  PRIMARY KEY (instance_id, step, part)
+) WITH (fillfactor = 50);
+
+-- The runs of steps, for people.
+CREATE TABLE IF NOT EXISTS step_run (
+  instance_id  uuid NOT NULL REFERENCES job_instance ON DELETE CASCADE,
+  step         text NOT NULL,
+  part         integer NOT NULL,
+  job_id       uuid NOT NULL,
+  run          integer NOT NULL,
+  status       text NOT NULL,                                    -- STARTED, SUCCEEDED, FAILED, ABORTED, HANDED_BACK
+  start_date   timestamptz NOT NULL DEFAULT clock_timestamp(),
+  end_date     timestamptz,
+  read         bigint,                                           -- what this run did
+  filtered     bigint,
+  written      bigint,
+  skipped      bigint,
+  commits      bigint,
+  rollbacks    bigint,
+  error_type   text,
+  error_message text,
+  PRIMARY KEY (instance_id, step, part, job_id, run)
+);
+
+-- Takes an instance for a run of a job: its row with `answer` OPEN, or why it is refused: ALREADY_RUNNING, ALREADY_COMPLETE, RESTART_PREVENTED, with
+-- the job that did it. `epoch` tells restarts apart; a run that was lost, handed back or retried goes on in the same one.
+CREATE OR REPLACE FUNCTION open_instance(for_job uuid, identity text, identifying jsonb, anew boolean, restartable boolean)
+RETURNS TABLE (answer text, instance_id uuid, generation integer, context jsonb, other_job uuid, epoch text) LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+#variable_conflict use_column
+DECLARE
+  j        record;
+  i        job_instance%ROWTYPE;
+  other    uuid;
+  restarts integer;
+BEGIN
+  SELECT x.tenant, x.job_class INTO j FROM job_info x WHERE x.id = for_job;
+  restarts := (SELECT count(*) FROM job_run r WHERE r.job_id = for_job AND r.ending IN ('FAILED', 'ABORTED'));
+  INSERT INTO job_instance (id, tenant, job_class, key, parameters) VALUES (new_job_id(), j.tenant, j.job_class, identity, identifying) ON CONFLICT (tenant, job_class, key, generation) DO NOTHING;
+  SELECT * INTO i FROM job_instance x WHERE x.tenant = j.tenant AND x.job_class = j.job_class AND x.key = identity ORDER BY x.generation DESC LIMIT 1 FOR NO KEY UPDATE;
+  UPDATE job_execution e SET live = false
+  WHERE e.instance_id = i.id AND e.live AND e.job_id <> for_job
+    AND NOT EXISTS (SELECT FROM job_info x WHERE x.id = e.job_id AND x.status IN ('PENDING', 'QUEUED', 'TO_BE_RUN', 'RUNNING'));
+  SELECT e.job_id INTO other FROM job_execution e WHERE e.instance_id = i.id AND e.live AND e.job_id <> for_job;
+  IF FOUND THEN
+    RETURN QUERY SELECT 'ALREADY_RUNNING', i.id, i.generation, i.context, other, NULL::text;
+    RETURN;
+  END IF;
+  IF i.status = 'SUCCEEDED' AND i.last_job <> for_job THEN
+    IF NOT anew THEN
+      RETURN QUERY SELECT 'ALREADY_COMPLETE', i.id, i.generation, i.context, i.last_job, NULL::text;
+      RETURN;
+    END IF;
+    INSERT INTO job_instance (id, tenant, job_class, key, generation, parameters) VALUES (new_job_id(), i.tenant, i.job_class, i.key, i.generation + 1, identifying) RETURNING * INTO i;
+  ELSIF NOT restartable AND (restarts > 0 OR i.last_job <> for_job) THEN
+    RETURN QUERY SELECT 'RESTART_PREVENTED', i.id, i.generation, i.context, i.last_job, NULL::text;
+    RETURN;
+  END IF;
+  INSERT INTO job_execution AS e (job_id, instance_id, live) VALUES (for_job, i.id, true) ON CONFLICT (job_id) DO UPDATE SET instance_id = excluded.instance_id, live = true;
+  UPDATE job_instance x SET last_job = for_job WHERE x.id = i.id;
+  RETURN QUERY SELECT 'OPEN', i.id, i.generation, i.context, NULL::uuid, for_job || ':' || restarts;
+END $$;
+
+-- Begins or goes on with a step: its row, with `answer` GO, DONE where it is complete, or TOO_OFTEN.
+CREATE OR REPLACE FUNCTION begin_step(of_instance uuid, of_step text, of_part integer, for_job uuid, of_run integer, in_epoch text, most_starts integer, again boolean)
+RETURNS TABLE (answer text, "position" jsonb, context jsonb, low jsonb, high jsonb, expected bigint, read bigint, filtered bigint, written bigint, skipped bigint, commits bigint,
+               rollbacks bigint, starts integer) LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+#variable_conflict use_column
+DECLARE
+  s step_execution%ROWTYPE;
+BEGIN
+  INSERT INTO step_execution (instance_id, step, part) VALUES (of_instance, of_step, of_part) ON CONFLICT DO NOTHING;
+  SELECT * INTO s FROM step_execution x WHERE x.instance_id = of_instance AND x.step = of_step AND x.part = of_part FOR NO KEY UPDATE;   -- waits for a chunk that is being committed
+  IF s.status IN ('SUCCEEDED', 'SKIPPED') AND (s.epoch = in_epoch OR NOT again) THEN
+    RETURN QUERY SELECT 'DONE', s.position, s.context, s.low, s.high, s.expected, s.read, s.filtered, s.written, s.skipped, s.commits, s.rollbacks, s.starts;
+    RETURN;
+  END IF;
+  IF s.epoch IS DISTINCT FROM in_epoch AND s.starts >= most_starts THEN
+    RETURN QUERY SELECT 'TOO_OFTEN', s.position, s.context, s.low, s.high, s.expected, s.read, s.filtered, s.written, s.skipped, s.commits, s.rollbacks, s.starts;
+    RETURN;
+  END IF;
+  UPDATE step_execution x
+  SET job_id = for_job, run = of_run, epoch = in_epoch, starts = x.starts + (x.epoch IS DISTINCT FROM in_epoch)::integer, status = 'STARTED', error_type = NULL, error_message = NULL,
+      stop_date = NULL, start_date = coalesce(CASE WHEN x.status <> 'SUCCEEDED' THEN x.start_date END, clock_timestamp()),
+      -- complete, and to be done again: from the beginning
+      position = CASE WHEN x.status <> 'SUCCEEDED' THEN x.position END, context = CASE WHEN x.status <> 'SUCCEEDED' THEN x.context ELSE '{}' END,
+      read = CASE WHEN x.status <> 'SUCCEEDED' THEN x.read ELSE 0 END, filtered = CASE WHEN x.status <> 'SUCCEEDED' THEN x.filtered ELSE 0 END,
+      written = CASE WHEN x.status <> 'SUCCEEDED' THEN x.written ELSE 0 END, skipped = CASE WHEN x.status <> 'SUCCEEDED' THEN x.skipped ELSE 0 END,
+      commits = CASE WHEN x.status <> 'SUCCEEDED' THEN x.commits ELSE 0 END
+  WHERE x.instance_id = of_instance AND x.step = of_step AND x.part = of_part RETURNING * INTO s;
+  INSERT INTO step_run (instance_id, step, part, job_id, run, status) VALUES (of_instance, of_step, of_part, for_job, of_run, 'STARTED') ON CONFLICT DO NOTHING;
+  RETURN QUERY SELECT 'GO', s.position, s.context, s.low, s.high, s.expected, s.read, s.filtered, s.written, s.skipped, s.commits, s.rollbacks, s.starts;
+END $$;
+
+-- The parts of a step, planned: their rows and the jobs that do them, frozen; or those of an earlier plan once more, the failed ones only. The
+-- parent waits for them (PENDING, held by `parts`) and is queued in the transaction that ends the last one. A part of the flush that parks it.
+CREATE OR REPLACE FUNCTION start_parts(parent uuid, plan jsonb) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+DECLARE
+  j       job_info%ROWTYPE;
+  p       pipeline%ROWTYPE;
+  of_instance uuid := (plan ->> 'instance_id')::uuid;
+  of_step text := plan ->> 'step';
+  made    uuid;
+BEGIN
+  SELECT * INTO j FROM job_info x WHERE x.id = parent;
+  SELECT * INTO p FROM pipeline x WHERE x.parent_job = parent AND x.name = j.job_class AND x.description = of_step AND x.data ->> 'instance_id' = plan ->> 'instance_id'
+  ORDER BY x.id DESC LIMIT 1;
+  -- Where another job of the same instance has planned them, its ranges stay, and what is done stays done.
+  IF NOT FOUND AND NOT EXISTS (SELECT FROM step_execution x WHERE x.instance_id = of_instance AND x.step = of_step AND x.part >= 0) THEN
+    INSERT INTO step_execution (instance_id, step, part, low, high, expected)
+    SELECT of_instance, of_step, e.n - 1, e.part -> 'low', e.part -> 'high', (e.part ->> 'expected')::bigint FROM jsonb_array_elements(plan -> 'parts') WITH ORDINALITY e(part, n);
+  END IF;
+  -- In which start of the job they were let run last: a failure that the job finds afterwards is one of this start.
+  UPDATE step_execution x SET context = x.context || jsonb_build_object('$parts', plan -> 'epoch') WHERE x.instance_id = of_instance AND x.step = of_step AND x.part = -1;
+  IF p.id IS NULL THEN
+    SELECT r.pipeline_id INTO made FROM submit_pipeline(jsonb_strip_nulls(jsonb_build_object('name', j.job_class, 'tenant', j.tenant, 'queue', j.queue, 'priority', j.priority, 'owner', j.owner,
+              'description', of_step, 'correlation_id', j.correlation_id, 'traceparent', j.traceparent, 'status', 'PENDING'))
+            || jsonb_build_object('data', jsonb_build_object('instance_id', of_instance, 'step', of_step, 'parent_job', parent), 'stages', jsonb_build_array(jsonb_build_object(
+              'name', of_step, 'job_class', j.job_class, 'max_attempts', coalesce(j.max_attempts, (plan ->> 'max_attempts')::integer), 'jobs',
+              (SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object('timeout', j.timeout)) || jsonb_build_object('parameters', (plan -> 'parameters')
+                         || jsonb_build_object('$part', jsonb_build_object('instance_id', of_instance, 'step', of_step, 'index', s.part))) ORDER BY s.part)
+               FROM step_execution s WHERE s.instance_id = of_instance AND s.step = of_step AND s.part >= 0 AND s.status <> 'SUCCEEDED'))))) r;
+    UPDATE pipeline x SET parent_job = parent WHERE x.id = made;
+    PERFORM command_pipelines(ARRAY[made], 'start');
+  ELSIF p.status IN ('FAILED', 'ABORTED') THEN
+    PERFORM command_pipelines(ARRAY[p.id], 'restart');
+  ELSIF p.stop_date IS NOT NULL THEN
+    PERFORM resume_parent(parent);
+  END IF;
+END $$;
+
+-- Queues a job whose parts have ended: PENDING (held by `parts`) → QUEUED. False where somebody holds its row.
+CREATE OR REPLACE FUNCTION resume_parent(parent uuid) RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+DECLARE
+  told boolean;
+  of_queue text;
+BEGIN
+  WITH locked AS MATERIALIZED (
+    SELECT j.id FROM job_info j WHERE j.id = parent AND j.status = 'PENDING' AND j.held = 'parts' FOR NO KEY UPDATE SKIP LOCKED
+  ), changed AS (
+    UPDATE job_info j SET status = 'QUEUED', held = NULL, queued_date = clock_timestamp(), sequence = j.sequence + 1
+    WHERE j.id = ANY (ARRAY(SELECT l.id FROM locked l)) AND j.status = 'PENDING' AND j.held = 'parts'
+    RETURNING j.id, j.queue, j.sequence, j.run, j.attempt, j.queued_date, j.priority, j.percent_completed
+  ), box AS (
+    INSERT INTO outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
+    SELECT array_agg(c.id), array_agg(c.sequence), array_agg(c.run), array_agg(c.attempt), array_agg('QUEUED'::text), array_agg('PENDING'::text), array_agg(c.queued_date),
+           array_agg(c.priority), array_agg(c.percent_completed), array_agg(NULL::jsonb)
+    FROM changed c WHERE NOT EXISTS (SELECT FROM queue q WHERE q.queue = c.queue AND NOT is_published(q.events, 'QUEUED')) HAVING count(*) > 0 RETURNING id
+  )
+  SELECT min(c.queue), EXISTS (SELECT FROM box) INTO of_queue, told FROM changed c;
+  IF of_queue IS NOT NULL THEN
+    PERFORM announce(ARRAY[of_queue], told);
+    RETURN true;
+  END IF;
+  RETURN NOT EXISTS (SELECT FROM job_info j WHERE j.id = parent AND j.status = 'PENDING' AND j.held = 'parts');
 END $$;
 
 INSERT INTO schema_version (version) VALUES (1) ON CONFLICT DO NOTHING;

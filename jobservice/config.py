@@ -153,6 +153,7 @@ class PoolSection(Section):
     capacity: Annotated[int, Field(ge=0, le=100_000)] = 0
     threads: Annotated[int, Field(ge=1, le=10_000)] = 32
     processes: Annotated[int, Field(ge=0, le=1_000)] = 0
+    step_connections: Annotated[int, Field(ge=1, le=1_000)] = 10
     stop_grace: SecondsOrOff = 10.0
 
 

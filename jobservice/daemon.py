@@ -168,6 +168,7 @@ class Daemon:
         timeout = 0.0 if self._at_once.is_set() else self._settings.daemon.drain_timeout
         await self._parts.doors.stop()
         log.info("daemon.drain", daemon_id=str(self.id), running=self._parts.pool.running, timeout_seconds=timeout)
+        self._parts.pool.leave_soon()
         ended = asyncio.create_task(self._parts.pool.wait_ended(within=timeout))
         told = asyncio.create_task(self._at_once.wait())
         await asyncio.wait({ended, told}, return_when=asyncio.FIRST_COMPLETED)
@@ -211,6 +212,7 @@ class Daemon:
         await self._parts.link.stop()
         self._parts.threads.close()
         await self._parts.processes.close()
+        await self._parts.step_connections.close()
         self._parts.workspaces.close()
         self._parts.workspace_owner.release()
         for session in (self._parts.claim_session, self._parts.writer_session, self._parts.intake_session):

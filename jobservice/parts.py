@@ -32,11 +32,14 @@ from jobservice.pool.executors import AsyncioExecutor, ThreadExecutor
 from jobservice.pool.in_flight import InFlight
 from jobservice.pool.pool import Pool
 from jobservice.pool.process_executor import ProcessExecutor
+from jobservice.pool.steps_executor import StepsExecutor
 from jobservice.pool.workspace import Workspaces
 from jobservice.pool.workspace_owner import SWEEP_INTERVAL, WorkspaceOwner
 from jobservice.scheduler.scheduler import Scheduler
 from jobservice.scheduler.unknown_class import UnknownClassPolicy
 from jobservice.sdk.registry import Registry
+from jobservice.steps.connections import StepConnections
+from jobservice.steps.runner import StepRunner
 from jobservice.store.backlog import Backlog
 from jobservice.store.daemons import Daemons
 from jobservice.store.outbox import Outbox
@@ -149,6 +152,10 @@ class Parts:
         settings = self._settings
         self.threads = ThreadExecutor(settings.pool.threads)
         self.processes = ProcessExecutor(settings.pool.processes)
+        self.step_connections = StepConnections(
+            url=settings.database_url or "", daemon_id=self.id, size=settings.pool.step_connections
+        )
+        steps = StepsExecutor(StepRunner(connections=self.step_connections, schema=schema, daemon_id=self.id))
         self.workspaces = Workspaces(settings.workspace.directory / str(self.id), log)
         self.workspace_owner = WorkspaceOwner(self.workspaces.directory, log)
         self.workspace_watch = WorkspaceWatch(
@@ -171,7 +178,7 @@ class Parts:
             capacity=settings.pool.capacity,
             in_flight=self.in_flight,
             registry=self._registry,
-            executors={"asyncio": AsyncioExecutor(), "thread": self.threads, "process": self.processes},
+            executors={"asyncio": AsyncioExecutor(), "thread": self.threads, "process": self.processes, "steps": steps},
             workspaces=self.workspaces,
             reports=self.writer,
             unknown_class=unknown_class,

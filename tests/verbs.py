@@ -1,5 +1,6 @@
 """Every verb on a job, called as its rightful caller would: what tests of the lifecycle try on every status."""
 
+import json
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ import asyncpg
 from factory import SETTLER, held_run, make_job, row_of
 
 from jobservice.domain.facts import EventMode
-from jobservice.domain.outcomes import Aborted, Failed, HandedBack, Retried, Succeeded
+from jobservice.domain.outcomes import Aborted, Failed, HandedBack, Parked, Retried, Succeeded
 from jobservice.domain.states import LIVE, JobStatus
 from jobservice.domain.transitions import Verb, targets
 from jobservice.lifecycle.claim import Claimer
@@ -29,7 +30,7 @@ ERROR = {"type": "ValueError", "message": "not yet"}
 POISON = 3
 
 
-REPORTED = (Verb.START, Verb.FINISH, Verb.RETRY, Verb.HAND_BACK)
+REPORTED = (Verb.START, Verb.FINISH, Verb.RETRY, Verb.PARK, Verb.HAND_BACK)
 """What a run reports, through its daemon's status writer."""
 
 
@@ -57,6 +58,8 @@ WAYS = [
     Way(Verb.RETRY, PENDING, note="later"),
     Way(Verb.RETRY, QUEUED, note="at once"),
     Way(Verb.RETRY, ABORTED, MARK, note="marked"),
+    Way(Verb.PARK, PENDING),
+    Way(Verb.PARK, ABORTED, MARK, note="marked"),
     Way(Verb.HAND_BACK, QUEUED),
     Way(Verb.HAND_BACK, ABORTED, MARK, note="marked"),
     Way(Verb.RESCUE, QUEUED),
@@ -95,11 +98,23 @@ class Hands:
                 return await self._report(way, job_id, run)
         return None
 
+    async def _plan(self, job_id: UUID) -> str:
+        """The plan of a step in parts, of an instance that is there."""
+        await self.connection.execute(
+            """INSERT INTO jobservice.job_instance (id, tenant, job_class, key, parameters)
+               VALUES ($1, 't', 'c', $2, '{}') ON CONFLICT DO NOTHING""",
+            job_id,
+            str(job_id),
+        )
+        return json.dumps({"instance_id": str(job_id), **PARTS})
+
     async def _report(self, way: Way, job_id: UUID, run: int) -> str | None:
         if way.verb is Verb.START:
             self.writer.start(held_run(job_id, run, started_at=time.monotonic(), events=self.mode))
         elif way.verb is Verb.HAND_BACK:
             self.writer.finish(held_run(job_id, run, events=self.mode), HandedBack("drain"))
+        elif way.verb is Verb.PARK:
+            self.writer.finish(held_run(job_id, run, events=self.mode), Parked(await self._plan(job_id)))
         elif way.verb is Verb.RETRY:
             delay = 60.0 if way.to is PENDING else 0.0
             failed = Failed(ERROR["type"], ERROR["message"], "trace")
@@ -109,6 +124,9 @@ class Hands:
         await self.writer.run_once()
         statuses = [told[2] for told in (*self.told.settled_runs, *self.told.stale_runs)]
         return str(statuses[0]) if statuses else None
+
+
+PARTS = {"step": "copy", "parts": [{"low": 1, "high": 2}], "parameters": {}, "max_attempts": 1, "epoch": "1"}
 
 
 async def given_job(hands: Hands, status: JobStatus, way: Way) -> tuple[UUID, dict[str, Any]]:

@@ -36,6 +36,13 @@ class Retried:
 
 
 @dataclass(frozen=True, slots=True)
+class Parked:
+    """The job goes on when the parts of one of its steps have ended. `plan`: JSON for the SQL function start_parts."""
+
+    plan: str
+
+
+@dataclass(frozen=True, slots=True)
 class Aborted:
     """The job was stopped, or stopped itself."""
 
@@ -49,4 +56,4 @@ class HandedBack:
     reason: str
 
 
-Outcome = Succeeded | Failed | Retried | Aborted | HandedBack
+Outcome = Succeeded | Failed | Retried | Parked | Aborted | HandedBack

@@ -38,3 +38,4 @@ class Hold(StrEnum):
     TRIGGER = "trigger"
     BACKOFF = "backoff"
     STAGE = "stage"
+    PARTS = "parts"

@@ -21,6 +21,7 @@ class Verb(StrEnum):
     START = "start"
     FINISH = "finish"
     RETRY = "retry"
+    PARK = "park"
     HAND_BACK = "hand_back"
     RESCUE = "rescue"
     STOP = "stop"
@@ -36,6 +37,8 @@ TRANSITIONS: Final[dict[tuple[JobStatus, Verb], frozenset[JobStatus]]] = {
     (_TO_BE_RUN, Verb.FINISH): frozenset({_FAILED, _ABORTED}),
     (_RUNNING, Verb.FINISH): frozenset({_SUCCEEDED, _FAILED, _ABORTED}),
     (_RUNNING, Verb.RETRY): frozenset({_PENDING, _QUEUED, _ABORTED}),
+    # It goes on when the parts of one of its steps have ended.
+    (_RUNNING, Verb.PARK): frozenset({_PENDING, _ABORTED}),
     # A job with a stop mark is never queued again: it ends ABORTED.
     (_TO_BE_RUN, Verb.HAND_BACK): frozenset({_QUEUED, _ABORTED}),
     (_RUNNING, Verb.HAND_BACK): frozenset({_QUEUED, _ABORTED}),

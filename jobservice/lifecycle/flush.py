@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 
 from jobservice.domain.facts import Fact, JobCard, is_published
-from jobservice.domain.outcomes import Aborted, Failed, HandedBack, Outcome, Retried, Succeeded
+from jobservice.domain.outcomes import Aborted, Failed, HandedBack, Outcome, Parked, Retried, Succeeded
 from jobservice.domain.states import JobStatus
 
 RunKey = tuple[UUID, int]
@@ -47,7 +47,9 @@ class FlushItem:
         """Whether something follows from it in its own transaction: other jobs, or a stage that it belongs to."""
         if self.card.stage_id is not None:
             return True
-        return isinstance(self.outcome, Succeeded) and self.outcome.next_jobs is not None
+        return isinstance(self.outcome, Parked) or (
+            isinstance(self.outcome, Succeeded) and self.outcome.next_jobs is not None
+        )
 
 
 @dataclass(slots=True)
@@ -83,6 +85,8 @@ def columns_of(item: FlushItem, now: float) -> FlushColumns:
         case Retried(failed=failed, delay=delay):
             columns.outcomes, columns.delays = "RETRIED", delay
             columns.error_types, columns.error_messages = failed.error_type, failed.message
+        case Parked():
+            columns.outcomes = "PARKED"
         case Aborted(reason=reason):
             columns.outcomes, columns.reasons = "ABORTED", reason
         case HandedBack(reason=reason):

@@ -1,7 +1,7 @@
 -- name: flush(daemon, ids, runs, begun, outcomes, reasons, results, result_classes, error_types, error_messages, stack_traces, delays, events, confirmed)
 -- Writes the starts and ends of many runs at once, and deletes the outbox rows that the broker has confirmed meanwhile.
 -- An item is one run: `begun` is the seconds since its start where this daemon has not yet seen the start committed, `outcome` is
--- SUCCEEDED, FAILED, RETRIED (again after `delay` seconds), ABORTED, HANDED_BACK, or NULL for a start alone. `events` is what
+-- SUCCEEDED, FAILED, RETRIED (again after `delay` seconds), PARKED (until its parts have ended), ABORTED, HANDED_BACK, or NULL for a start alone. `events` is what
 -- the queue published when the run was claimed. Returned are the runs that were changed: what is missing is stale, was written before by a flush whose answer was lost, or is held by somebody just now.
 WITH item AS (
   SELECT * FROM unnest(:ids::uuid[], :runs::integer[], :begun::double precision[], :outcomes::text[], :reasons::text[], :results::text[],
@@ -15,9 +15,9 @@ WITH item AS (
          CASE WHEN l.was = 'TO_BE_RUN' AND i.begun IS NOT NULL THEN greatest(l.claim_date, c.at - make_interval(secs => i.begun)) ELSE l.start_date END AS started,
          l.was = 'TO_BE_RUN' AND i.begun IS NOT NULL AS starts, i.outcome IS NOT NULL AS ends,
          CASE WHEN i.outcome IS NULL THEN 'RUNNING'
-              WHEN i.outcome NOT IN ('RETRIED', 'HANDED_BACK') THEN i.outcome
+              WHEN i.outcome NOT IN ('RETRIED', 'PARKED', 'HANDED_BACK') THEN i.outcome
               WHEN l.stop_requested_at IS NOT NULL THEN 'ABORTED'
-              WHEN i.delay > 0 THEN 'PENDING'
+              WHEN i.delay > 0 OR i.outcome = 'PARKED' THEN 'PENDING'
               ELSE 'QUEUED' END AS becomes
   FROM item i JOIN locked l ON l.id = i.id, LATERAL (SELECT clock_timestamp() AS at) c
   WHERE l.run = i.run AND l.daemon_id = :daemon::uuid
@@ -27,9 +27,9 @@ WITH item AS (
   SET status               = t.becomes,
       sequence             = j.sequence + t.starts::integer + t.ends::integer,
       daemon_id            = CASE WHEN t.becomes NOT IN ('QUEUED', 'PENDING') THEN j.daemon_id END,
-      attempt              = j.attempt - (t.becomes = 'QUEUED' AND t.outcome = 'HANDED_BACK')::integer,
-      held                 = CASE WHEN t.becomes = 'PENDING' THEN 'backoff' END,
-      trigger_after_date   = CASE WHEN t.becomes = 'PENDING' THEN t.at + make_interval(secs => t.delay) ELSE j.trigger_after_date END,
+      attempt              = j.attempt - (t.becomes = 'QUEUED' AND t.outcome = 'HANDED_BACK' OR t.becomes = 'PENDING' AND t.outcome = 'PARKED')::integer,
+      held                 = CASE WHEN t.becomes = 'PENDING' AND t.outcome = 'PARKED' THEN 'parts' WHEN t.becomes = 'PENDING' THEN 'backoff' END,
+      trigger_after_date   = CASE WHEN t.becomes = 'PENDING' AND t.outcome <> 'PARKED' THEN t.at + make_interval(secs => t.delay) ELSE j.trigger_after_date END,
       queued_date          = CASE WHEN t.becomes = 'QUEUED' THEN t.at ELSE j.queued_date END,
       claim_date           = CASE WHEN t.becomes NOT IN ('QUEUED', 'PENDING') THEN j.claim_date END,
       start_date           = CASE WHEN t.becomes NOT IN ('QUEUED', 'PENDING') THEN t.started END,
@@ -37,10 +37,10 @@ WITH item AS (
       stop_reason          = CASE WHEN t.becomes <> 'ABORTED' THEN j.stop_reason
                                   WHEN t.outcome = 'ABORTED' AND starts_with(t.reason, coalesce(j.stop_reason, '')) THEN t.reason  -- the run may know more
                                   ELSE coalesce(j.stop_reason, t.reason) END,
-      percent_completed    = CASE WHEN t.becomes = 'SUCCEEDED' THEN 100 WHEN t.becomes IN ('QUEUED', 'PENDING') THEN 0 ELSE j.percent_completed END,
-      progress_done        = CASE WHEN t.becomes NOT IN ('QUEUED', 'PENDING') THEN j.progress_done END,
-      progress_total       = CASE WHEN t.becomes NOT IN ('QUEUED', 'PENDING') THEN j.progress_total END,
-      progress_message     = CASE WHEN t.becomes NOT IN ('QUEUED', 'PENDING') THEN j.progress_message END,
+      percent_completed    = CASE WHEN t.becomes = 'SUCCEEDED' THEN 100 WHEN t.outcome = 'PARKED' THEN j.percent_completed WHEN t.becomes IN ('QUEUED', 'PENDING') THEN 0 ELSE j.percent_completed END,
+      progress_done        = CASE WHEN t.outcome = 'PARKED' OR t.becomes NOT IN ('QUEUED', 'PENDING') THEN j.progress_done END,
+      progress_total       = CASE WHEN t.outcome = 'PARKED' OR t.becomes NOT IN ('QUEUED', 'PENDING') THEN j.progress_total END,
+      progress_message     = CASE WHEN t.outcome = 'PARKED' OR t.becomes NOT IN ('QUEUED', 'PENDING') THEN j.progress_message END,
       estimated_completion = NULL,
       result               = t.result::jsonb,
       result_class         = t.result_class,
@@ -67,7 +67,7 @@ WITH item AS (
   FROM (SELECT * FROM fact ORDER BY sequence) f HAVING count(*) > 0 RETURNING id
 ), history AS (
   INSERT INTO jobservice.job_run (job_id, run, attempt, daemon_id, claim_date, start_date, end_date, ending, error_type, error_message)
-  SELECT c.id, c.run, c.attempt + (c.outcome = 'HANDED_BACK')::integer, :daemon::uuid, c.claimed_at, c.start_date, c.at, lower(c.outcome), c.error_type, c.error_message
+  SELECT c.id, c.run, c.attempt + (c.outcome IN ('HANDED_BACK', 'PARKED'))::integer, :daemon::uuid, c.claimed_at, c.start_date, c.at, lower(c.outcome), c.error_type, c.error_message
   FROM changed c WHERE c.status IN ('QUEUED', 'PENDING')
   ON CONFLICT DO NOTHING
 ), gone AS (

@@ -26,6 +26,9 @@ class Follower(Protocol):
     async def settle(self, connection: asyncpg.Connection, changes: Sequence[StageChange]) -> None:
         """Counts them and moves on what they move."""
 
+    async def start_parts(self, connection: asyncpg.Connection, parent: UUID, plan: str) -> None:
+        """A job waits for parts of itself: makes them, or lets the failed ones run again."""
+
     async def change_stages(self, connection: asyncpg.Connection, changes: str, touched: Sequence[UUID]) -> None:
         """What jobs asked for with their success, as a JSON array.
 

@@ -21,7 +21,7 @@ from jobservice.domain.claimed import ClaimedJob
 from jobservice.domain.errors import InvalidSubmission
 from jobservice.domain.facts import Committed, Fact, JobCard
 from jobservice.domain.names import clean_text
-from jobservice.domain.outcomes import Failed, HandedBack, Outcome, Succeeded
+from jobservice.domain.outcomes import Failed, HandedBack, Outcome, Parked, Succeeded
 from jobservice.domain.states import LIVE, JobStatus
 from jobservice.lifecycle.claim import FIRST_CLAIM
 from jobservice.lifecycle.flush import FlushColumns, FlushItem, RunKey, claimed_at, columns_of, facts_of
@@ -296,6 +296,8 @@ class StatusWriter:
                         pass
                 if item.outcome.stage_changes is not None:
                     wished.append(item.outcome.stage_changes)
+            if row["status"] == JobStatus.PENDING and isinstance(item.outcome, Parked):
+                await self._follower.start_parts(connection, item.job_id, item.outcome.plan)
         if wished:
             await self._follower.change_stages(connection, joined(wished), [each.stage_id for each in changes])
         await self._follower.settle(connection, changes)

@@ -33,6 +33,10 @@ class Executor(Protocol):
         """Whether a job is asked to end by cancelling the awaiting task. Where not, a cancel gives the job up."""
 
     @property
+    def checkpoints(self) -> bool:
+        """Whether its jobs stand at a checkpoint now and then, where a drain may end them at no loss."""
+
+    @property
     def stuck(self) -> int:
         """Jobs that were given up and still hold something of this executor's."""
 
@@ -53,6 +57,7 @@ class AsyncioExecutor:
     """Awaits the job in the task of its run: no hop, and a cancel reaches the job."""
 
     cancellable = True
+    checkpoints = False
     begin = None
     stuck = 0
 
@@ -77,6 +82,7 @@ class ThreadExecutor:
     """
 
     cancellable = False
+    checkpoints = False
     begin = None
 
     def __init__(self, size: int) -> None:

@@ -99,6 +99,11 @@ class Pool:
         self._tasks[task] = held
         task.add_done_callback(self._ended)
 
+    def leave_soon(self) -> None:
+        """A drain has begun: jobs with checkpoints end at the next one."""
+        for held in list(self._tasks.values()):
+            held.run.leave_soon()
+
     async def wait_ended(self, *, within: float) -> bool:
         """Whether all runs have ended within so many seconds."""
         if self._tasks:

@@ -40,6 +40,7 @@ class ProcessExecutor:
     """At most `size` jobs at once, each in a process of its own."""
 
     cancellable = False
+    checkpoints = False
     stuck = 0
 
     def __init__(self, size: int) -> None:

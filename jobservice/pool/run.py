@@ -125,6 +125,11 @@ class Run(RunContext):
             self._ending.stop_reason = reason
             self._end_now()
 
+    def leave_soon(self) -> None:
+        """For a drain: ends the run HANDED BACK at its next checkpoint, where its job has such."""
+        if not self.ended and self._executing is not None and self._executing.checkpoints:
+            self._ending.leaving = self._ending.leaving or "the daemon drains"
+
     def hand_back(self) -> None:
         """Ends the run HANDED BACK, for a drain. A job on a thread is left to end with the process."""
         self._leave("the daemon hands its jobs back")

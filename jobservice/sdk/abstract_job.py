@@ -4,7 +4,7 @@ A job never sees the database, the broker or the pool.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, Protocol, TypeVar
 
@@ -13,9 +13,12 @@ from structlog.typing import FilteringBoundLogger
 from jobservice.domain.errors import DefinitionError, JobAborted
 from jobservice.domain.retry import Backoff, ExponentialBackoff
 from jobservice.sdk.job_info import JobInfo
+from jobservice.sdk.parameters import Parameters, validator_of
 from jobservice.sdk.pipeline import PipelineInfo, StageInfo
 from jobservice.sdk.progress import Progress
 from jobservice.sdk.stage_changes import StageJob, StageLike, increment, merge, more_jobs
+from jobservice.sdk.step_parameters import step_parameters_of
+from jobservice.sdk.steps import Listener, Step
 
 
 class JobContext(Protocol):
@@ -69,6 +72,12 @@ class AbstractJob:
     backoff: ClassVar[Backoff | float] = ExponentialBackoff()
     """Seconds until the next attempt: a number, a policy, or a function of the attempt (1, 2, …) and its error."""
     needs_workspace: ClassVar[bool] = False
+    steps: ClassVar[Sequence[Step]] = ()
+    """Steps in the place of `run`; the job's parameters are then fields of the class. docs/steps.md."""
+    listeners: ClassVar[Sequence[Listener]] = ()
+    """Of a job with steps."""
+    prevent_restart: ClassVar[bool] = False
+    """Whether an instance of a job with steps, once begun, may never be executed again."""
 
     run: Callable[..., Any]
     """To be written by the subclass."""
@@ -79,6 +88,15 @@ class AbstractJob:
     def registered_name(cls) -> str:
         """The name under which JobInfos find this class."""
         return cls.__dict__.get("name") or cls.__name__
+
+    @classmethod
+    def check_parameters(cls, parameters: str, unknown: Collection[str] = ()) -> None:
+        """Raises JobParameterMissing, JobParameterInvalid for a JSON object that is none of this class's parameters.
+
+        Of those in `unknown` the values are not known yet: any will do.
+        """
+        validator: Parameters = step_parameters_of(cls) if cls.steps else validator_of(cls.run)
+        validator.check_json(parameters, unknown)
 
     @property
     def info(self) -> JobInfo:
@@ -190,6 +208,6 @@ def is_job_class(value: Any) -> bool:
     return (
         isinstance(value, type)
         and issubclass(value, AbstractJob)
-        and hasattr(value, "run")
+        and (hasattr(value, "run") or bool(value.steps))
         and not inspect.isabstract(value)
     )

@@ -9,8 +9,10 @@ from jobservice.domain.errors import DefinitionError
 from jobservice.domain.names import is_name
 from jobservice.domain.retry import Backoff, FixedBackoff
 from jobservice.sdk.abstract_job import AbstractJob
-from jobservice.sdk.parameters import ParameterValidator, validator_of
+from jobservice.sdk.parameters import Parameters, validator_of
 from jobservice.sdk.results import qualified_name
+from jobservice.sdk.step_parameters import step_parameters_of
+from jobservice.sdk.steps import Chunk, Task, checked_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +22,14 @@ class JobDefinition:
     name: str
     job_class: type[AbstractJob]
     executor: str
-    validator: ParameterValidator
+    validator: Parameters
     queue: str | None
     timeout: float | None
     max_attempts: int
     retry_on: tuple[type[BaseException], ...]
     backoff: Backoff
     needs_workspace: bool
+    steps: tuple[Task | Chunk, ...] = ()
 
     @classmethod
     def of(cls, job_class: type[AbstractJob]) -> "JobDefinition":
@@ -39,6 +42,8 @@ class JobDefinition:
         _require(job_class, timeout is None or timeout > 0, f"the timeout {timeout!r} is not a number of seconds > 0")
         attempts = job_class.max_attempts
         _require(job_class, attempts >= 1, f"max_attempts {attempts!r} is not 1 or more")
+        if job_class.steps:
+            return cls._with_steps(job_class, name)
         run = _run_of(job_class)
         return cls(
             name=name,
@@ -51,6 +56,24 @@ class JobDefinition:
             retry_on=_retry_on_of(job_class),
             backoff=_backoff_of(job_class),
             needs_workspace=job_class.needs_workspace,
+        )
+
+    @classmethod
+    def _with_steps(cls, job_class: type[AbstractJob], name: str) -> "JobDefinition":
+        _require(job_class, not hasattr(job_class, "run"), "it has steps and a `run`; one of them has to go")
+        _require(job_class, job_class.executor is None, "steps choose where they run themselves; leave `executor` out")
+        return cls(
+            name=name,
+            job_class=job_class,
+            executor="steps",
+            validator=step_parameters_of(job_class),
+            queue=job_class.queue,
+            timeout=job_class.timeout,
+            max_attempts=job_class.max_attempts,
+            retry_on=_retry_on_of(job_class),
+            backoff=_backoff_of(job_class),
+            needs_workspace=job_class.needs_workspace,
+            steps=checked_steps(qualified_name(job_class), job_class.steps),
         )
 
 

@@ -15,7 +15,6 @@ from jobservice.domain.errors import InvalidSubmission, JobParameterInvalid, Job
 from jobservice.domain.names import DEFAULT_QUEUE, DEFAULT_TENANT, PRIORITIES
 from jobservice.domain.states import WAITING, JobStatus
 from jobservice.sdk.json_values import PARAMETERS_DEPTH_MAX, NotJson, dump, to_plain
-from jobservice.sdk.parameters import validator_of
 from jobservice.sdk.references import without_references
 
 T = TypeVar("T")
@@ -210,6 +209,6 @@ def check_parameters(job_class: Any, parameters: Mapping[str, Any]) -> None:
     """Raises InvalidSubmission for parameters that the class does not take. References may stand for anything."""
     plain, unknown = without_references(parameters)
     try:
-        validator_of(job_class.run).check_json(dump(plain), unknown)
+        job_class.check_parameters(dump(plain), unknown)
     except (JobParameterMissing, JobParameterInvalid) as error:
         raise InvalidSubmission(f"{job_class.registered_name()}: {error}", field=f"parameters.{error.name}") from error

@@ -18,19 +18,17 @@ from jobservice.domain.errors import DefinitionError, JobParameterInvalid, JobPa
 _KEYWORD = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
-class ParameterValidator:
-    """The parameters of one `run`. JSON in, keyword arguments out, each of the type annotated."""
+class Parameters:
+    """What a job class takes. JSON in, values out, each of the type annotated."""
 
     __slots__ = ("_adapter", "names")
 
-    def __init__(self, run: Callable[..., Any]) -> None:
-        """Reads the signature of the plain function `run`, whose first parameter is `self`. Raises DefinitionError."""
-        fields, open_ended = _fields_of(run)
-        self.names: tuple[str, ...] = tuple(fields)
-        self._adapter = _adapter_of(run, fields, open_ended)
+    def __init__(self, adapter: TypeAdapter[dict[str, Any]], names: tuple[str, ...]) -> None:
+        self._adapter = adapter
+        self.names = names
 
     def validate_json(self, text: str | bytes) -> dict[str, Any]:
-        """The keyword arguments in a JSON object. Raises JobParameterMissing, JobParameterInvalid."""
+        """The arguments in a JSON object. Raises JobParameterMissing, JobParameterInvalid."""
         try:
             return self._adapter.validate_json(text)
         except ValidationError as error:
@@ -45,6 +43,17 @@ class ParameterValidator:
                 beside = not each["loc"] or each["loc"][0] not in unknown
                 if beside or (each["type"] == "extra_forbidden" and len(each["loc"]) == 1):
                     raise _translated(each) from None
+
+
+class ParameterValidator(Parameters):
+    """The parameters of one `run`, which takes them by name."""
+
+    __slots__ = ()
+
+    def __init__(self, run: Callable[..., Any]) -> None:
+        """Reads the signature of the plain function `run`, whose first parameter is `self`. Raises DefinitionError."""
+        fields, open_ended = _fields_of(run)
+        super().__init__(adapter_of(run.__qualname__, fields, open_ended=open_ended), tuple(fields))
 
 
 @lru_cache(maxsize=1024)
@@ -80,7 +89,8 @@ def _hints_of(run: Callable[..., Any]) -> dict[str, Any]:
         raise DefinitionError(f"{run.__qualname__}: an annotation cannot be resolved: {error}") from error
 
 
-def _adapter_of(run: Callable[..., Any], fields: dict[str, Any], open_ended: bool) -> TypeAdapter[dict[str, Any]]:
+def adapter_of(of: str, fields: dict[str, Any], *, open_ended: bool = False) -> TypeAdapter[dict[str, Any]]:
+    """Checks an object with these members. Raises DefinitionError, naming `of`, where a type cannot be checked."""
     # A TypedDict and not a model: any name may be a parameter's (`schema`, `_x`), and the dict is what run(**…) takes.
     make: Any = TypedDict
     shape = make("Parameters", fields)
@@ -88,7 +98,7 @@ def _adapter_of(run: Callable[..., Any], fields: dict[str, Any], open_ended: boo
     try:
         return TypeAdapter(shape)
     except Exception as error:  # pydantic raises many types for what it cannot check
-        raise DefinitionError(f"{run.__qualname__}: a parameter has a type that cannot be checked: {error}") from error
+        raise DefinitionError(f"{of}: a parameter has a type that cannot be checked: {error}") from error
 
 
 def _errors_in(error: ValidationError) -> list[ErrorDetails]:

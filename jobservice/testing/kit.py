@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 
 from jobservice.domain.claimed import ClaimedJob
 from jobservice.domain.facts import JobCard
-from jobservice.domain.outcomes import Aborted, Failed, HandedBack, Outcome, Retried, Succeeded
+from jobservice.domain.outcomes import Aborted, Failed, HandedBack, Outcome, Parked, Retried, Succeeded
 from jobservice.domain.states import JobStatus
 from jobservice.pool.executors import AsyncioExecutor, Executor, ThreadExecutor
 from jobservice.pool.run import Run
@@ -239,5 +239,5 @@ def _told(run: Run, reports: _Reports, files: dict[str, bytes]) -> JobTestResult
             )
         case Aborted(reason):
             return JobTestResult(status=JobStatus.ABORTED, error=reason, **known)
-        case HandedBack() | None:  # nobody hands back here
+        case HandedBack() | Parked() | None:  # nobody hands back here
             raise AssertionError(f"the run ended with {reports.outcome}")

@@ -39,6 +39,11 @@ class Settler:
         async for _ in self._sql.change_stages(connection, changes=changes, touched=list(touched)):
             pass
 
+    async def start_parts(self, connection: asyncpg.Connection, parent: UUID, plan: str) -> None:
+        """Makes the parts of a job's step as `plan` says, or lets those run again that failed."""
+        async for _ in self._sql.start_parts(connection, parent=parent, plan=plan):
+            pass
+
     async def settle_next(self, connection: asyncpg.Connection) -> bool:
         """Goes on with pipelines that were left unsettled; whether jobs are left to be moved even now."""
         async with connection.transaction():

@@ -10,6 +10,9 @@ SELECT jobservice.settle('{}', '{}', :pipelines::uuid[]);
 -- (Not for its value: a function of no result still has a row.)
 SELECT jobservice.change_stages(:changes::text::jsonb, :touched::uuid[])::text;
 
+-- name: start_parts(parent, plan)
+SELECT jobservice.start_parts(:parent::uuid, :plan::text::jsonb)::text;
+
 -- name: unsettled(batch)
 -- Pipelines of which jobs are left to be moved, and that nobody moves just now.
 SELECT p.id FROM jobservice.pipeline p WHERE p.unsettled ORDER BY p.id LIMIT :batch::integer FOR NO KEY UPDATE SKIP LOCKED;

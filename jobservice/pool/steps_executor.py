@@ -1,0 +1,44 @@
+"""Runs jobs with steps: in the task of their run, ended between two chunks rather than in the middle of one."""
+
+from typing import Any
+
+from jobservice.domain.outcomes import Parked
+from jobservice.pool.executors import EndedElsewhere
+from jobservice.sdk.abstract_job import AbstractJob, instantiate
+from jobservice.sdk.definition import JobDefinition
+from jobservice.steps.runner import StepRunner
+
+
+class StepsJob:
+    """A job with steps and what its run knows of it."""
+
+    def __init__(self, job: AbstractJob, definition: JobDefinition, context: Any) -> None:
+        self.job = job
+        self.definition = definition
+        self.context = context
+
+
+class StepsExecutor:
+    """A stop and a drain are seen behind the current chunk; who goes on for longer than its grace is cancelled."""
+
+    cancellable = False
+    checkpoints = True
+    begin = None
+    stuck = 0
+
+    def __init__(self, runner: StepRunner) -> None:
+        self._runner = runner
+
+    def make(self, definition: JobDefinition, context: Any) -> StepsJob:
+        """Here and now."""
+        return StepsJob(instantiate(definition.job_class, context), definition, context)
+
+    async def execute(self, job: StepsJob, arguments: dict[str, Any]) -> object:
+        """The result; EndedElsewhere with Parked while parts run as jobs of their own."""
+        result = await self._runner.run(job.job, job.context.claimed, job.definition, arguments)
+        if isinstance(result, Parked):
+            raise EndedElsewhere(result)
+        return result
+
+    def ask_to_end(self, job: StepsJob, reason: str) -> None:
+        """Its run says so when it is asked."""

@@ -1,0 +1,1 @@
+"""Jobs with steps: instances, checkpoints, chunks, partitions. docs/steps.md has the protocol."""

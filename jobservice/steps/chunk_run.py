@@ -1,0 +1,255 @@
+"""One run of a chunk step, or of a part of one: chunk after chunk, each one transaction with its checkpoint.
+
+What fails is rolled back in memory as in the database: the next chunk, and the next run, begin behind the last commit.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from jobservice.domain.errors import JobAborted, JobServiceError
+from jobservice.sdk.steps import At, Chunk, RetryPolicy
+from jobservice.steps.book import Book, StepState
+from jobservice.steps.calling import Listeners, call, fitting, is_async
+from jobservice.steps.connections import StepConnections
+from jobservice.steps.context import Context
+from jobservice.steps.source import Source
+from jobservice.store.failures import CONNECTION_LOST
+
+RECONNECTS = 5
+"""How often in a row a chunk is begun anew after a lost connection, before the run fails."""
+
+
+class SkipLimitReached(JobServiceError):
+    """More items had to be left out than the step allows; the cause is the last one's error."""
+
+
+class ChunkRun:
+    """`execute` returns when the source is at its end and all is committed."""
+
+    def __init__(
+        self,
+        *,
+        step: Chunk,
+        instance: UUID,
+        state: StepState,
+        context: Context,
+        book: Book,
+        connections: StepConnections,
+        listeners: Listeners,
+        ending: Callable[[], str | None],
+        committed: Callable[[], None],
+    ) -> None:
+        self._step = step
+        self._instance = instance
+        self._state = state
+        self._context = context
+        self._book = book
+        self._connections = connections
+        self._listeners = listeners
+        self._ending = ending
+        self._committed = committed
+        context.counts, context.state = state.counts, state.state
+
+    async def execute(self) -> None:
+        """Raises JobAborted behind the current chunk when the run is to end, and what fails for good."""
+        lost = 0
+        while True:
+            commits = self._context.counts.commits
+            try:
+                await self._open_writer()
+                async with Source(self._step, self._context, self._connections, self._state.position) as source:
+                    await self._chunks(source)
+                await self._close_writer()
+                return
+            except CONNECTION_LOST as error:
+                # Whether the commit came through, only the rows know.
+                lost = 1 if self._context.counts.commits > commits else lost + 1
+                if lost > RECONNECTS:
+                    raise
+                self._context.log.warning("chunk.reconnect", step=self._step.name, reason=str(error), attempt=lost)
+                await asyncio.sleep(min(5.0, 0.1 * 2**lost))
+                await self._stand_anew()
+
+    async def _chunks(self, source: Source) -> None:
+        while True:
+            if (reason := self._ending()) is not None:
+                raise JobAborted(reason)
+            batch = await source.take(self._step.size)
+            if not batch:
+                return
+            await self._chunk(batch)
+
+    async def _chunk(self, batch: Sequence[At]) -> None:
+        context, state = self._context, self._state
+        before = context.remember()
+        try:
+            async with self._connections.writing() as connection, connection.transaction():
+                context.connection = connection
+                await self._listeners.tell("before_chunk", context)
+                context.counts.read += len(batch)
+                await self._write(connection, await self._processed(batch))
+                context.counts.commits += 1
+                await self._book.checkpoint(
+                    connection, self._instance, state, position=batch[-1].position, context=context.state
+                )
+        except BaseException as error:
+            context.go_back(before)
+            context.counts.rollbacks += 1
+            await self._listeners.tell("on_chunk_error", context, error)
+            raise
+        finally:
+            context.connection = None
+        state.position = batch[-1].position
+        self._committed()
+        await self._listeners.tell("after_chunk", context)
+
+    # Items.
+
+    async def _processed(self, batch: Sequence[At]) -> list[tuple[Any, Any]]:
+        """(item, what is to be written) of each that is not filtered out or skipped."""
+        readable: list[Any] = []
+        for at in batch:
+            if at.error is not None:
+                await self._skip("read", at.item, at.error)
+            else:
+                readable.append(at.item)
+        process = self._step.process
+        if process is None:
+            return [(item, item) for item in readable]
+        values = await self._values(process, readable)
+        kept: list[tuple[Any, Any]] = []
+        for item, tried in zip(readable, values, strict=True):
+            value, error = tried if tried[1] is None else await self._processed_again(process, item, tried[1])
+            if error is not None:
+                await self._skip("process", item, error)
+            elif value is None:
+                self._context.counts.filtered += 1
+            else:
+                kept.append((item, value))
+        return kept
+
+    async def _values(
+        self, process: Callable[..., Any], items: Sequence[Any]
+    ) -> list[tuple[Any, BaseException | None]]:
+        if is_async(process):
+            return [await _tried_async(process, self._context, item) for item in items]
+        # One hop to a thread for all of them.
+        return await asyncio.to_thread(lambda: [_tried(process, self._context, item) for item in items])
+
+    async def _processed_again(
+        self, process: Callable[..., Any], item: Any, error: BaseException
+    ) -> tuple[Any, BaseException | None]:
+        attempt = 1
+        while await self._may_retry("process", error, attempt):
+            ((value, again),) = await self._values(process, [item])
+            if again is None:
+                return value, None
+            error, attempt = again, attempt + 1
+        return None, error
+
+    async def _skip(self, where: str, item: Any, error: BaseException) -> None:
+        policy = self._step.skip
+        if policy is None or not isinstance(error, policy.on):
+            raise error
+        self._context.counts.skipped += 1
+        if self._context.counts.skipped > policy.limit:
+            raise SkipLimitReached(
+                f"step {self._step.name}: more than {policy.limit} items to be skipped; the last in {where}: {error}"
+            ) from error
+        await self._listeners.tell("on_skip", self._context, where, item, error)
+
+    async def _may_retry(self, where: str, error: BaseException, attempt: int) -> bool:
+        """Waits for the next try, where there is one."""
+        policy = self._step.retry
+        if policy is None or attempt > policy.times or not isinstance(error, policy.on):
+            return False
+        await self._listeners.tell("on_retry", self._context, where, error, attempt)
+        await asyncio.sleep(delay_of(policy, attempt, error))
+        return True
+
+    # Writing.
+
+    async def _write(self, connection: asyncpg.Connection, kept: Sequence[tuple[Any, Any]]) -> None:
+        if not kept:
+            return
+        values = [value for _, value in kept]
+        if self._step.retry is None and self._step.skip is None:
+            await self._write_values(values)
+        elif (error := await self._written(connection, values)) is not None:
+            if self._step.skip is None or not isinstance(error, self._step.skip.on):
+                raise error
+            await self._write_singly(connection, kept)
+            return
+        self._context.counts.written += len(values)
+
+    async def _written(self, connection: asyncpg.Connection, values: list[Any]) -> BaseException | None:
+        """Tries it, again as the policy says, each time in a savepoint; the last error, None once it is written."""
+        attempt = 1
+        while True:
+            before = self._context.remember()
+            try:
+                async with connection.transaction():
+                    await self._write_values(values)
+                return None
+            except CONNECTION_LOST:
+                raise
+            except Exception as error:  # noqa: BLE001 - what a user's writer raises; the policies decide
+                self._context.go_back(before)
+                await self._open_writer()
+                if not await self._may_retry("write", error, attempt):
+                    return error
+                attempt += 1
+
+    async def _write_singly(self, connection: asyncpg.Connection, kept: Sequence[tuple[Any, Any]]) -> None:
+        """A chunk that could not be written: each item by itself, to find those that are to blame."""
+        for item, value in kept:
+            error = await self._written(connection, [value])
+            if error is None:
+                self._context.counts.written += 1
+            else:
+                await self._skip("write", item, error)
+
+    async def _write_values(self, values: list[Any]) -> None:
+        writer = self._step.write
+        await call(writer.write if hasattr(writer, "write") else writer, self._context, values)
+
+    async def _open_writer(self) -> None:
+        """Writers outside the database go back to what their state says is committed."""
+        if hasattr(self._step.write, "open"):
+            await call(self._step.write.open, self._context)
+
+    async def _close_writer(self) -> None:
+        if hasattr(self._step.write, "close"):
+            await call(self._step.write.close, self._context)
+
+    async def _stand_anew(self) -> None:
+        async with self._connections.writing() as connection:
+            stands = await self._book.stand(connection, self._instance, self._state)
+        self._context.go_back((stands.state, stands.counts))
+        self._state.position = stands.position
+
+
+def _tried(process: Callable[..., Any], context: Context, item: Any) -> tuple[Any, BaseException | None]:
+    try:
+        return process(*fitting(process, context, item)), None
+    except Exception as error:  # noqa: BLE001 - a user's code; the policies decide
+        return None, error
+
+
+async def _tried_async(process: Callable[..., Any], context: Context, item: Any) -> tuple[Any, BaseException | None]:
+    try:
+        return await process(*fitting(process, context, item)), None
+    except CONNECTION_LOST:
+        raise
+    except Exception as error:  # noqa: BLE001 - a user's code; the policies decide
+        return None, error
+
+
+def delay_of(policy: RetryPolicy, attempt: int, error: BaseException) -> float:
+    """Seconds until the next try."""
+    backoff = policy.backoff
+    return float(backoff(attempt, error)) if callable(backoff) else float(backoff)

@@ -1,0 +1,104 @@
+"""A chunk step in parts: planned once, run as jobs of their own, and aggregated once all of them have succeeded.
+
+The job itself holds no slot meanwhile: PartsWait parks it, and the transaction that ends the last part queues it again.
+"""
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from typing import Any
+
+from jobservice.domain.errors import JobServiceError
+from jobservice.sdk.definition import JobDefinition
+from jobservice.sdk.steps import Chunk, Counts, PartResult, Range
+from jobservice.steps.book import PartRow, StepState
+from jobservice.steps.calling import call
+from jobservice.steps.step_run import StepRun
+
+EPOCH = "$parts"
+"""In the state of such a step, written with the start of its parts: in which start of the job they were run last."""
+
+
+class PartsFailed(JobServiceError):
+    """Parts of a step have failed, or its plan has too many; the text names them."""
+
+
+class PartsWait(BaseException):
+    """The parts of a step are to run before the job goes on. No error: only the runner may catch it."""
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        super().__init__("the parts of a step run")
+        self.plan = plan
+
+
+class PartsRun:
+    """`execute` returns when all parts have succeeded and are aggregated."""
+
+    def __init__(self, run: StepRun, definition: JobDefinition, parameters: Mapping[str, Any]) -> None:
+        self._run = run
+        self._definition = definition
+        self._parameters = parameters
+
+    async def execute(self, step: Chunk, state: StepState) -> None:
+        """Raises PartsWait while parts are to run, PartsFailed where some of this start have failed."""
+        run = self._run
+        async with run.connections.writing() as connection:
+            parts = await run.book.parts(connection, run.instance.id, step.name)
+            if not parts and (ranges := await self._ranges(connection, step)):
+                raise PartsWait(self._plan(step, ranges))
+        unfinished = [part for part in parts if part.status != "SUCCEEDED"]
+        if unfinished and state.state.get(EPOCH) != run.instance.epoch:
+            raise PartsWait(self._plan(step, ()))
+        await run.with_listeners("step", step.name, self._end(step, state, parts, unfinished))
+
+    async def _end(
+        self, step: Chunk, state: StepState, parts: Sequence[PartRow], unfinished: Sequence[PartRow]
+    ) -> None:
+        try:
+            if unfinished:
+                raise PartsFailed(_failures(step, parts, unfinished))
+            await self._aggregate(step, state, parts)
+        except Exception as error:
+            await self._run.end_badly(state, Counts(), error)
+            raise
+
+    async def _ranges(self, connection: Any, step: Chunk) -> list[Range]:
+        plan = step.plan or getattr(step.read, "plan", None)
+        if plan is None:
+            return [Range() for _ in range(step.partitions)]
+        context = self._run.context
+        context.connection = connection
+        try:
+            ranges = list(await call(plan, context, step.partitions))
+        finally:
+            context.connection = None
+        if len(ranges) > step.partitions:
+            raise PartsFailed(f"step {step.name}: its plan made {len(ranges)} parts of at most {step.partitions}")
+        return [each if isinstance(each, Range) else Range(*each) for each in ranges]
+
+    def _plan(self, step: Chunk, ranges: Sequence[Range]) -> dict[str, Any]:
+        return {
+            "instance_id": str(self._run.instance.id),
+            "step": step.name,
+            "parts": [{"low": each.low, "high": each.high} for each in ranges],
+            "parameters": self._parameters,
+            "max_attempts": self._definition.max_attempts,
+            "epoch": self._run.instance.epoch,
+        }
+
+    async def _aggregate(self, step: Chunk, state: StepState, parts: Sequence[PartRow]) -> None:
+        run = self._run
+        for name in Counts.__slots__:
+            setattr(state.counts, name, sum(getattr(part.counts, name) for part in parts))
+        results = [PartResult(part.part, part.low, part.high, part.counts, part.state) for part in parts]
+        async with run.connections.writing() as connection, connection.transaction():
+            run.context.connection = connection
+            try:
+                value = None if step.aggregate is None else await call(step.aggregate, run.context, results)
+                await run.end_well(connection, state, copy(state.counts), value)
+            finally:
+                run.context.connection = None
+
+
+def _failures(step: Chunk, parts: Sequence[PartRow], unfinished: Sequence[PartRow]) -> str:
+    told = "; ".join(f"part {part.part}: {part.error or 'it was stopped'}" for part in unfinished[:3])
+    return f"step {step.name}: {len(unfinished)} of its {len(parts)} parts did not succeed; {told}"

@@ -1,0 +1,166 @@
+"""Runs the steps of a job, one after the other, from where the instance stands.
+
+`StepRunner.run` returns the job's result, or a Parked outcome while the parts of a step run as jobs of their own.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from jobservice.domain.claimed import ClaimedJob
+from jobservice.domain.errors import JobAborted
+from jobservice.domain.outcomes import Parked
+from jobservice.sdk.abstract_job import AbstractJob
+from jobservice.sdk.definition import JobDefinition
+from jobservice.sdk.json_values import RESULT_DEPTH_MAX, dump, to_plain
+from jobservice.sdk.step_parameters import PART, step_parameters_of
+from jobservice.sdk.steps import Chunk, Partition, Task
+from jobservice.steps.book import Book, Instance
+from jobservice.steps.calling import Listeners, call
+from jobservice.steps.connections import StepConnections
+from jobservice.steps.context import Context
+from jobservice.steps.parts_run import PartsRun, PartsWait
+from jobservice.steps.step_run import StepRun, told
+
+
+class StepRunner:
+    """All jobs with steps of one daemon."""
+
+    def __init__(self, *, connections: StepConnections, schema: str, daemon_id: UUID) -> None:
+        self._connections = connections
+        self._schema = schema
+        self._daemon_id = daemon_id
+
+    async def run(
+        self, job: AbstractJob, claimed: ClaimedJob, definition: JobDefinition, arguments: Mapping[str, Any]
+    ) -> object:
+        """The job's result or a Parked. Raises what a step raises, JobAborted when the run is to end."""
+        for name, value in step_parameters_of(type(job)).values(arguments).items():
+            setattr(job, name, value)
+        book = Book(schema=self._schema, job_id=claimed.card.job_id, run=claimed.run, daemon_id=self._daemon_id)
+        run = _JobRun(job=job, definition=definition, arguments=arguments, book=book, connections=self._connections)
+        try:
+            if PART in arguments:
+                return await run.one_part(arguments[PART], epoch=str(claimed.card.job_id))
+            return await run.all_steps()
+        except PartsWait as waits:
+            return Parked(dump(to_plain(waits.plan, RESULT_DEPTH_MAX)))
+
+
+class _JobRun:
+    """One run of one job, or of one part of a step."""
+
+    def __init__(
+        self,
+        *,
+        job: AbstractJob,
+        definition: JobDefinition,
+        arguments: Mapping[str, Any],
+        book: Book,
+        connections: StepConnections,
+    ) -> None:
+        self._job = job
+        self._definition = definition
+        self._arguments = arguments
+        self._book = book
+        self._connections = connections
+        self._listeners = Listeners(type(job).listeners, job.log)
+
+    async def all_steps(self) -> dict[str, Any]:
+        """From the first step that is not complete to the last."""
+        async with self._connections.writing() as connection:
+            instance = await self._book.open_instance(
+                connection,
+                step_parameters_of(type(self._job)).identity(self._arguments),
+                anew=bool(self._arguments.get("new_run", False)),
+                restartable=not type(self._job).prevent_restart,
+            )
+        whole = Context(job=self._job, key=str(instance.id), shared=instance.shared)
+        await self._listeners.tell("before_job", whole)
+        error: BaseException | None = None
+        try:
+            steps = await self._in_order(instance)
+            async with self._connections.writing() as connection:
+                await self._book.finish(connection, instance.id)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            await self._listeners.tell("after_job", whole, error)
+        return {"instance_id": str(instance.id), "generation": instance.generation, "steps": steps}
+
+    async def one_part(self, named: Mapping[str, Any], *, epoch: str) -> dict[str, Any]:
+        """One partition of a step, in a job of its own."""
+        step = next(each for each in self._definition.steps if each.name == named["step"])
+        assert isinstance(step, Chunk)
+        instance_id, index = UUID(named["instance_id"]), int(named["index"])
+        async with self._connections.writing() as connection:
+            shared = await self._book.shared_of(connection, instance_id)
+            count = len(await self._book.parts(connection, instance_id, step.name))
+            state = await self._book.begin(connection, instance_id, step.name, part=index, epoch=epoch)
+        instance = Instance(instance_id, 0, epoch, shared)
+        context = Context(job=self._job, key=f"{instance_id}:{step.name}:{index}", shared=shared)
+        context.partition = Partition(index, count, state.low, state.high)
+        if not state.done:
+            await self._step_run(instance, step, context).part(step, state)
+        return {"instance_id": named["instance_id"], "step": step.name, "part": index, **told(state.counts)}
+
+    async def _in_order(self, instance: Instance) -> dict[str, Any]:
+        """The steps but those that stand in for a failed one; what is told of each."""
+        by_name = {step.name: step for step in self._definition.steps}
+        stand_ins = {step.on_failure for step in by_name.values()}
+        steps: dict[str, Any] = {}
+        for name, step in by_name.items():
+            if name in stand_ins:
+                continue
+            try:
+                steps[name] = await self._step(instance, step)
+            except JobAborted:
+                raise
+            except Exception as error:
+                if step.on_failure is None:
+                    raise
+                self._job.log.warning("step.stand_in", step=name, stand_in=step.on_failure, reason=str(error))
+                steps[name] = {"failed": f"{type(error).__name__}: {error}"}
+                steps[step.on_failure] = await self._step(instance, by_name[step.on_failure])
+                break
+        return steps
+
+    async def _step(self, instance: Instance, step: Task | Chunk) -> dict[str, Any]:
+        if (reason := self._job._context.ending) is not None:
+            raise JobAborted(reason)
+        context = Context(job=self._job, key=f"{instance.id}:{step.name}", shared=instance.shared)
+        run = self._step_run(instance, step, context)
+        async with self._connections.writing() as connection:
+            state = await self._book.begin(
+                connection,
+                instance.id,
+                step.name,
+                epoch=instance.epoch,
+                start_limit=step.start_limit,
+                again=step.allow_start_if_complete,
+            )
+            context.state, context.counts = state.state, state.counts
+            if state.done:
+                return told(state.counts)
+            if step.when is not None and not await call(step.when, context):
+                await run.skipped(connection, state)
+                return {"skipped": True}
+        if isinstance(step, Task):
+            await run.task(step, state)
+            return {"exit_description": context.exit_description}
+        if step.partitions == 1:
+            await run.chunks(step, state)
+        else:
+            await PartsRun(run, self._definition, self._job.info.parameters).execute(step, state)
+        return told(state.counts)
+
+    def _step_run(self, instance: Instance, step: Task | Chunk, context: Context) -> StepRun:
+        return StepRun(
+            job=self._job,
+            instance=instance,
+            context=context,
+            book=self._book,
+            connections=self._connections,
+            listeners=self._listeners.and_those(step.listeners),
+        )

@@ -1,0 +1,168 @@
+"""One run of a step that was begun: a task, or the chunks of a step or a part; told to listeners, ended in the book."""
+
+import asyncio
+from collections.abc import Awaitable
+from copy import copy
+from typing import Any
+
+from jobservice.domain.errors import JobAborted
+from jobservice.sdk.abstract_job import AbstractJob
+from jobservice.sdk.steps import Chunk, Counts, Task
+from jobservice.steps.book import WHOLE, Book, Instance, StepState
+from jobservice.steps.calling import Listeners, call
+from jobservice.steps.chunk_run import ChunkRun, delay_of
+from jobservice.steps.connections import StepConnections
+from jobservice.steps.context import Context
+
+DESCRIPTION_MAX = 2_000
+
+
+class StepRun:
+    """`task`, `chunks`, `part`: each raises what the step raises, after it was written down."""
+
+    def __init__(
+        self,
+        *,
+        job: AbstractJob,
+        instance: Instance,
+        context: Context,
+        book: Book,
+        connections: StepConnections,
+        listeners: Listeners,
+    ) -> None:
+        self.job = job
+        self.instance = instance
+        self.context = context
+        self.book = book
+        self.connections = connections
+        self._listeners = listeners
+
+    async def task(self, step: Task, state: StepState) -> None:
+        """The step's function, again as its policy says."""
+        await self.with_listeners("step", step.name, self._task(step, state))
+
+    async def chunks(self, step: Chunk, state: StepState) -> None:
+        """All chunks of a step without partitions."""
+        await self.with_listeners("step", step.name, self._chunks(step, state))
+
+    async def part(self, step: Chunk, state: StepState) -> None:
+        """All chunks of one part."""
+        await self.with_listeners("part", step.name, self._chunks(step, state))
+
+    async def skipped(self, connection: Any, state: StepState) -> None:
+        """The step is left out."""
+        await self.book.end(connection, self.instance.id, state, "SKIPPED", did=Counts(), shared=self.instance.shared)
+
+    async def with_listeners(self, what: str, name: str, work: Awaitable[None]) -> None:
+        """`before_…`, the work, and `after_…` however it ends."""
+        await self._listeners.tell(f"before_{what}", self.context, name)
+        error: BaseException | None = None
+        try:
+            await work
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            await self._listeners.tell(f"after_{what}", self.context, name, error)
+
+    async def end_well(self, connection: Any, state: StepState, did: Counts, value: object = None) -> None:
+        """SUCCEEDED, with what is shared from here on. `value` is what the function returned."""
+        if value is not None and self.context.exit_description is None:
+            self.context.exit_description = str(value)[:DESCRIPTION_MAX]
+        await self.book.end(
+            connection,
+            self.instance.id,
+            state,
+            "SUCCEEDED",
+            did=did,
+            context=self.context.state,
+            shared=self.instance.shared if state.part == WHOLE else None,
+            exit_description=self.context.exit_description,
+        )
+
+    async def end_badly(self, state: StepState, did: Counts, error: BaseException) -> None:
+        """Told as well as it can be: why it has failed is more important than that it was written down."""
+        status = "FAILED"
+        if isinstance(error, JobAborted):
+            leaving = self.job._context.ending is not None and not self.job.info.stop_requested_at
+            status, error_told = ("HANDED_BACK" if leaving else "ABORTED"), None
+        else:
+            error_told = error
+        try:
+            async with self.connections.writing() as connection:
+                await self.book.end(connection, self.instance.id, state, status, did=did, error=error_told)
+        except Exception as failed:  # noqa: BLE001 - the step's own error comes first
+            self.job.log.warning("step.end_untold", step=state.step, reason=str(failed))
+
+    async def _task(self, step: Task, state: StepState) -> None:
+        attempt = 1
+        while True:
+            before = self.context.remember()
+            try:
+                await self._task_once(step, state)
+                return
+            except Exception as error:
+                self.context.go_back(before)
+                policy = step.retry
+                gives_up = policy is None or attempt > policy.times or not isinstance(error, policy.on)
+                if policy is None or gives_up or isinstance(error, JobAborted):
+                    await self.end_badly(state, Counts(), error)
+                    raise
+                await self._listeners.tell("on_retry", self.context, "task", error, attempt)
+                await asyncio.sleep(delay_of(policy, attempt, error))
+                attempt += 1
+
+    async def _task_once(self, step: Task, state: StepState) -> None:
+        async with self.connections.writing() as connection:
+            self.context.connection = connection
+            try:
+                if step.transaction:
+                    async with connection.transaction():
+                        await self.end_well(connection, state, Counts(), await call(step.run, self.context))
+                else:
+                    await self.end_well(connection, state, Counts(), await call(step.run, self.context))
+            finally:
+                self.context.connection = None
+
+    async def _chunks(self, step: Chunk, state: StepState) -> None:
+        before = copy(state.counts)
+        run = ChunkRun(
+            step=step,
+            instance=self.instance.id,
+            state=state,
+            context=self.context,
+            book=self.book,
+            connections=self.connections,
+            listeners=self._listeners,
+            ending=lambda: self.job._context.ending,
+            committed=lambda: self.job.set_progress(done=state.counts.read, total=state.expected),
+        )
+        try:
+            await self._count(step, state)
+            await run.execute()
+            async with self.connections.writing() as connection:
+                await self.end_well(connection, state, _since(before, state.counts))
+        except Exception as error:
+            await self.end_badly(state, _since(before, state.counts), error)
+            raise
+
+    async def _count(self, step: Chunk, state: StepState) -> None:
+        count = step.count or getattr(step.read, "count", None)
+        if count is None or state.expected is not None:
+            return
+        async with self.connections.writing() as connection:
+            self.context.connection = connection
+            try:
+                state.expected = int(await call(count, self.context))
+            finally:
+                self.context.connection = None
+            await self.book.expect(connection, self.instance.id, state, state.expected)
+
+
+def told(counts: Counts) -> dict[str, int]:
+    """Counts as a result shows them."""
+    return {name: getattr(counts, name) for name in Counts.__slots__}
+
+
+def _since(before: Counts, after: Counts) -> Counts:
+    return Counts(**{name: getattr(after, name) - getattr(before, name) for name in Counts.__slots__})

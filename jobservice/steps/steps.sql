@@ -1,0 +1,71 @@
+-- Where jobs with steps stand. Every write names the run that may do it; docs/steps.md has the protocol.
+
+-- name: open_instance(job, key, parameters, anew, restartable)^
+SELECT o.answer, o.instance_id, o.generation, o.context::text, o.other_job, o.epoch
+FROM jobservice.open_instance(:job::uuid, :key, :parameters::text::jsonb, :anew::boolean, :restartable::boolean) o;
+
+-- name: begin_step(instance, step, part, job, run, epoch, most_starts, again)^
+SELECT b.answer, b.position::text, b.context::text, b.low::text, b.high::text, b.expected, b.read, b.filtered, b.written, b.skipped, b.commits, b.rollbacks, b.starts
+FROM jobservice.begin_step(:instance::uuid, :step, :part::integer, :job::uuid, :run::integer, :epoch, :most_starts::integer, :again::boolean) b;
+
+-- name: stand(instance, step, part)^
+-- How a step stands, after a commit whose answer was lost.
+SELECT x.position::text, x.context::text, x.read, x.filtered, x.written, x.skipped, x.commits, x.rollbacks
+FROM jobservice.step_execution x WHERE x.instance_id = :instance::uuid AND x.step = :step AND x.part = :part::integer;
+
+-- name: checkpoint(instance, step, part, job, run, daemon, position, context, read, filtered, written, skipped, commits, rollbacks)$
+-- The last statement of a chunk's transaction. No row where the run is not the job's current one any more: then nothing of the chunk is
+-- committed. The share of the job's row keeps a rescue away until the commit.
+WITH fence AS MATERIALIZED (
+  SELECT j.id FROM jobservice.job_info j
+  WHERE j.id = :job::uuid AND j.run = :run::integer AND j.daemon_id = :daemon::uuid AND j.status IN ('TO_BE_RUN', 'RUNNING') FOR SHARE
+)
+UPDATE jobservice.step_execution x
+SET position = :position::text::jsonb, context = :context::text::jsonb, read = :read, filtered = :filtered, written = :written, skipped = :skipped,
+    commits = :commits, rollbacks = :rollbacks
+WHERE x.instance_id = :instance::uuid AND x.step = :step AND x.part = :part::integer AND x.job_id = :job::uuid AND x.run = :run::integer AND EXISTS (SELECT FROM fence)
+RETURNING x.commits;
+
+-- name: expect(instance, step, part, expected)!
+UPDATE jobservice.step_execution SET expected = :expected WHERE instance_id = :instance::uuid AND step = :step AND part = :part::integer;
+
+-- name: end_step(instance, step, part, job, run, daemon, status, context, shared, exit_description, error_type, error_message, read, filtered, written, skipped, commits, rollbacks)$
+-- The end of a step in this run: SUCCEEDED, SKIPPED, FAILED, or ABORTED and HANDED_BACK, which leave it to be gone on with. `read` and the rest are what
+-- this run has done.
+WITH fence AS MATERIALIZED (
+  SELECT j.id FROM jobservice.job_info j
+  WHERE j.id = :job::uuid AND j.run = :run::integer AND j.daemon_id = :daemon::uuid AND j.status IN ('TO_BE_RUN', 'RUNNING') FOR SHARE
+), ended AS (
+  UPDATE jobservice.step_execution x
+  SET status = CASE WHEN :status IN ('ABORTED', 'HANDED_BACK') THEN x.status ELSE :status END, context = coalesce(:context::text::jsonb, x.context),
+      stop_date = clock_timestamp(), exit_description = coalesce(:exit_description, x.exit_description), error_type = :error_type, error_message = :error_message
+  WHERE x.instance_id = :instance::uuid AND x.step = :step AND x.part = :part::integer AND x.job_id = :job::uuid AND x.run = :run::integer AND EXISTS (SELECT FROM fence)
+  RETURNING x.instance_id
+), shared AS (
+  UPDATE jobservice.job_instance i SET context = :shared::text::jsonb FROM ended e WHERE i.id = e.instance_id AND :shared::text IS NOT NULL
+), told AS (
+  UPDATE jobservice.step_run r
+  SET status = :status, end_date = clock_timestamp(), error_type = :error_type, error_message = :error_message, read = :read, filtered = :filtered, written = :written,
+      skipped = :skipped, commits = :commits, rollbacks = :rollbacks
+  FROM ended e WHERE r.instance_id = e.instance_id AND r.step = :step AND r.part = :part::integer AND r.job_id = :job::uuid AND r.run = :run::integer
+)
+SELECT count(*) FROM ended;
+
+-- name: finish_instance(instance, job, run, daemon)$
+WITH fence AS MATERIALIZED (
+  SELECT j.id FROM jobservice.job_info j
+  WHERE j.id = :job::uuid AND j.run = :run::integer AND j.daemon_id = :daemon::uuid AND j.status IN ('TO_BE_RUN', 'RUNNING') FOR SHARE
+)
+UPDATE jobservice.job_instance i SET status = 'SUCCEEDED' WHERE i.id = :instance::uuid AND i.last_job = :job::uuid AND EXISTS (SELECT FROM fence) RETURNING i.id;
+
+-- name: parts(instance, step)
+SELECT x.part, x.status, x.low::text, x.high::text, x.context::text, x.expected, x.read, x.filtered, x.written, x.skipped, x.commits, x.rollbacks, x.error_type, x.error_message
+FROM jobservice.step_execution x WHERE x.instance_id = :instance::uuid AND x.step = :step AND x.part >= 0 ORDER BY x.part;
+
+-- name: totals(instance)^
+-- What is committed of what was counted, over all steps: NULL where a step that has begun could not be counted.
+SELECT coalesce(sum(x.read), 0)::bigint AS done, CASE WHEN bool_and(x.expected IS NOT NULL) THEN sum(x.expected)::bigint END AS expected
+FROM jobservice.step_execution x WHERE x.instance_id = :instance::uuid AND (x.commits > 0 OR x.expected IS NOT NULL);
+
+-- name: instance_of(instance)^
+SELECT i.context::text FROM jobservice.job_instance i WHERE i.id = :instance::uuid;
