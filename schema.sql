@@ -696,51 +696,47 @@ END $$;
 
 -- Moves pipelines on after jobs of their stages have changed, in the transaction that changed them. `stages` and `changes` have one element for
 -- each job that changed: started, retried, SUCCEEDED, FAILED, ABORTED. `also` names pipelines to be looked at whatever changed. Who calls it may
--- hold job rows; it takes the pipelines' rows in order, and from there on waits for nothing. True where jobs are left to be moved: then the
--- pipeline is `unsettled`, and whoever calls `settle` for it again moves the next ones. docs/pipelines.md has the protocol.
-CREATE OR REPLACE FUNCTION settle(stages uuid[], changes text[], also uuid[] DEFAULT '{}') RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+-- hold job rows; it takes the pipelines' rows in order, and from there on waits for nothing. True where jobs are left that can be moved at once:
+-- whoever calls `settle` for it again moves the next ones. Rows that somebody holds are left for a later look; in both cases the pipeline is
+-- `unsettled`. docs/pipelines.md has the protocol. The plans are pinned as those of `claim` are.
+CREATE OR REPLACE FUNCTION settle(stages uuid[], changes text[], also uuid[] DEFAULT '{}') RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
 DECLARE
-  p       pipeline%ROWTYPE;
-  before  pipeline%ROWTYPE;
-  s       stage%ROWTYPE;
-  moment  timestamptz;
-  told    jsonb := '[]';
-  budget  integer := 1000;      -- jobs moved in one call
+  p         pipeline%ROWTYPE;
+  before    pipeline%ROWTYPE;
+  s         stage%ROWTYPE;
+  held      uuid[];
+  moment    timestamptz;
+  told      jsonb := '[]';
+  news      uuid[];               -- stages that began to run, or are to tell how far they are
+  unended   uuid[];
+  budget    integer := 1000;      -- jobs moved in one call
+  share     integer;              -- and for this pipeline: what is left unsettled goes on in turns
   searching boolean;              -- whether to look for jobs that are left to be moved
-  moved   integer;
-  ids     uuid[];
-  was     text;
-  bad     integer;
-  well    boolean;
+  moved     integer;
+  ids       uuid[];
+  was       text;
+  bad       integer;
+  well      boolean;
   left_over boolean := false;
 BEGIN
-  FOR p IN
-    SELECT * FROM pipeline x
-    WHERE x.id = ANY (also || ARRAY(SELECT t.pipeline_id FROM stage t WHERE t.id = ANY (stages))) ORDER BY x.id FOR NO KEY UPDATE
-  LOOP
-    moment := clock_timestamp();
-    before := p;
-    searching := p.unsettled OR p.id = ANY (also);
-    p.unsettled := false;
-    IF p.stop_date IS NOT NULL THEN
-      IF before.unsettled AND resume_parent(p.parent_job) THEN
-        UPDATE pipeline x SET unsettled = false WHERE x.id = p.id;
-      END IF;
-      CONTINUE;
-    END IF;
+  held := ARRAY(SELECT x.id FROM pipeline x
+                WHERE x.id = ANY (also || ARRAY(SELECT t.pipeline_id FROM stage t WHERE t.id = ANY (stages))) ORDER BY x.id FOR NO KEY UPDATE);
+  moment := clock_timestamp();
 
-    FOR s IN
-      WITH delta AS (
-        SELECT t.id, count(*) FILTER (WHERE c.change = 'started') AS started, count(*) FILTER (WHERE c.change = 'retried') AS retried,
-               count(*) FILTER (WHERE c.change = 'SUCCEEDED') AS succeeded, count(*) FILTER (WHERE c.change = 'FAILED') AS failed,
-               count(*) FILTER (WHERE c.change = 'ABORTED') AS aborted
-        FROM unnest(stages, changes) c(stage, change) JOIN stage t ON t.id = c.stage AND t.pipeline_id = p.id GROUP BY t.id
-      ), news AS (
-        SELECT d.*, t.status = 'QUEUED' AND d.started > 0 AS begins,
-               t.status = 'RUNNING' AND t.told_at < moment - interval '1 second' AND t.succeeded + d.succeeded < t.total
-                 AND (t.succeeded + d.succeeded) * 100 / t.total > t.told_percent AS progresses
-        FROM delta d JOIN stage t ON t.id = d.id
-      )
+  -- The counters of all stages in one statement.
+  IF stages <> '{}' THEN
+    WITH delta AS (
+      SELECT c.stage, count(*) FILTER (WHERE c.change = 'started') AS started, count(*) FILTER (WHERE c.change = 'retried') AS retried,
+             count(*) FILTER (WHERE c.change = 'SUCCEEDED') AS succeeded, count(*) FILTER (WHERE c.change = 'FAILED') AS failed,
+             count(*) FILTER (WHERE c.change = 'ABORTED') AS aborted
+      FROM unnest(stages, changes) c(stage, change) GROUP BY c.stage
+    ), next AS (
+      SELECT d.*, t.status = 'QUEUED' AND d.started > 0 AS begins,
+             t.status = 'RUNNING' AND t.told_at < moment - interval '1 second' AND t.succeeded + d.succeeded < t.total
+               AND (t.succeeded + d.succeeded) * 100 / t.total > t.told_percent AS progresses
+      FROM delta d JOIN stage t ON t.id = d.stage WHERE t.stop_date IS NULL
+    ), counted AS (
       UPDATE stage t
       SET succeeded    = t.succeeded + n.succeeded,
           failed       = t.failed + n.failed,
@@ -751,18 +747,34 @@ BEGIN
           sequence     = t.sequence + (n.begins OR n.progresses)::integer,
           told_at      = CASE WHEN n.begins OR n.progresses THEN moment ELSE t.told_at END,
           told_percent = CASE WHEN n.begins OR n.progresses THEN (t.succeeded + n.succeeded) * 100 / t.total ELSE t.told_percent END
-      FROM news n WHERE t.id = n.id RETURNING t.*
-    LOOP
-      IF s.told_at = moment THEN
+      FROM next n WHERE t.id = n.stage RETURNING t.id, n.begins OR n.progresses AS tells
+    )
+    SELECT array_agg(c.id) FILTER (WHERE c.tells) INTO news FROM counted c;
+  END IF;
+
+  FOR p IN SELECT * FROM pipeline x WHERE x.id = ANY (held) AND (x.stop_date IS NULL OR x.unsettled) ORDER BY x.id LOOP
+    before := p;
+    IF p.stop_date IS NOT NULL THEN
+      IF resume_parent(p.parent_job) THEN
+        UPDATE pipeline x SET unsettled = false WHERE x.id = p.id;
+      END IF;
+      CONTINUE;
+    END IF;
+    searching := p.unsettled OR p.id = ANY (also);
+    share := least(budget, CASE WHEN also = '{}' THEN 1000 ELSE 1 + 999 / cardinality(also) END);
+    p.unsettled := false;
+
+    IF news IS NOT NULL THEN
+      FOR s IN SELECT * FROM stage t WHERE t.pipeline_id = p.id AND t.id = ANY (news) ORDER BY t.position LOOP
         told := told || pipeline_fact(p, s, CASE WHEN s.start_date = moment THEN 'QUEUED' ELSE s.status END, moment);
-      END IF;
-      IF p.status = 'QUEUED' AND s.status = 'RUNNING' THEN
-        p.status := 'RUNNING';
-        p.start_date := moment;
-        p.sequence := p.sequence + 1;
-        told := told || pipeline_fact(p, NULL, 'QUEUED', moment);
-      END IF;
-    END LOOP;
+        IF p.status = 'QUEUED' AND s.status = 'RUNNING' THEN
+          p.status := 'RUNNING';
+          p.start_date := moment;
+          p.sequence := p.sequence + 1;
+          told := told || pipeline_fact(p, NULL, 'QUEUED', moment);
+        END IF;
+      END LOOP;
+    END IF;
 
     WHILE p.ending IS NULL AND p.status IN ('QUEUED', 'RUNNING') LOOP
       SELECT * INTO s FROM stage t WHERE t.pipeline_id = p.id AND t.stop_date IS NULL ORDER BY t.position LIMIT 1;
@@ -782,9 +794,11 @@ BEGIN
         told := told || pipeline_fact(p, s, 'PENDING', moment);
         searching := true;
       END IF;
-      IF searching AND s.succeeded + s.failed + s.aborted < s.total THEN
-        moved := enqueue_stage(s.id, budget);
+      -- While it is paused they stay where they are: `resume` looks for them.
+      IF searching AND NOT p.paused AND s.succeeded + s.failed + s.aborted < s.total THEN
+        moved := enqueue_stage(s.id, share);
         budget := budget - moved;
+        share := share - moved;
         p.unsettled := EXISTS (SELECT FROM job_info j WHERE j.stage_id = s.id AND j.status = 'PENDING' AND j.held = 'stage');
       END IF;
       bad := s.failed + s.aborted;
@@ -809,15 +823,18 @@ BEGIN
 
     IF p.ending IS NOT NULL THEN
       IF searching OR before.ending IS NULL THEN
-        ids := ARRAY(SELECT j.id FROM job_info j WHERE j.stage_id = ANY (ARRAY(SELECT t.id FROM stage t WHERE t.pipeline_id = p.id AND t.stop_date IS NULL))
-                       AND (j.status IN ('PENDING', 'QUEUED') OR j.status IN ('TO_BE_RUN', 'RUNNING') AND j.stop_requested_at IS NULL)
-                     LIMIT budget FOR NO KEY UPDATE SKIP LOCKED);
+        unended := ARRAY(SELECT t.id FROM stage t WHERE t.pipeline_id = p.id AND t.stop_date IS NULL);
+        -- Those that wait, then those that live: each is a range of the index, and what has ended is not read.
+        ids := ARRAY(SELECT j.id FROM job_info j WHERE j.stage_id = ANY (unended) AND j.status IN ('PENDING', 'QUEUED') LIMIT share FOR NO KEY UPDATE SKIP LOCKED);
+        ids := ids || ARRAY(SELECT j.id FROM job_info j WHERE j.stage_id = ANY (unended) AND j.status IN ('TO_BE_RUN', 'RUNNING') AND j.stop_requested_at IS NULL
+                            LIMIT share - cardinality(ids) FOR NO KEY UPDATE SKIP LOCKED);
         budget := budget - cardinality(ids);
+        share := share - cardinality(ids);
         UPDATE stage t SET aborted = t.aborted + d.aborted
         FROM (SELECT j.stage_id, count(*) AS aborted FROM stop_jobs(ids, p.reason, NULL, false) x JOIN job_info j ON j.id = x.job_id WHERE x.status = 'ABORTED' GROUP BY j.stage_id) d
         WHERE t.id = d.stage_id;
-        p.unsettled := EXISTS (SELECT FROM job_info j WHERE j.stage_id = ANY (ARRAY(SELECT t.id FROM stage t WHERE t.pipeline_id = p.id AND t.stop_date IS NULL))
-                                 AND (j.status IN ('PENDING', 'QUEUED') OR j.status IN ('TO_BE_RUN', 'RUNNING') AND j.stop_requested_at IS NULL));
+        p.unsettled := EXISTS (SELECT FROM job_info j WHERE j.stage_id = ANY (unended) AND j.status IN ('PENDING', 'QUEUED'))
+                    OR EXISTS (SELECT FROM job_info j WHERE j.stage_id = ANY (unended) AND j.status IN ('TO_BE_RUN', 'RUNNING') AND j.stop_requested_at IS NULL);
       END IF;
       FOR s IN SELECT * FROM stage t WHERE t.pipeline_id = p.id AND t.stop_date IS NULL AND t.succeeded + t.failed + t.aborted = t.total ORDER BY t.position LOOP
         was := s.status;
@@ -831,6 +848,7 @@ BEGIN
       END LOOP;
     END IF;
 
+    left_over := left_over OR p.unsettled AND share <= 0;
     p.percent_completed := CASE WHEN p.status = 'SUCCEEDED' THEN 100 ELSE coalesce((SELECT floor(avg(t.percent_completed)) FROM stage t WHERE t.pipeline_id = p.id), 0) END;
     IF p.ending IS NOT NULL AND NOT EXISTS (SELECT FROM stage t WHERE t.pipeline_id = p.id AND t.stop_date IS NULL) THEN
       was := p.status;
@@ -846,13 +864,12 @@ BEGIN
     IF p.stop_date IS NOT NULL AND p.parent_job IS NOT NULL THEN
       p.unsettled := NOT resume_parent(p.parent_job);
     END IF;
-    IF p IS DISTINCT FROM before THEN
+    IF (p.sequence, p.percent_completed, p.unsettled, p.ending) IS DISTINCT FROM (before.sequence, before.percent_completed, before.unsettled, before.ending) THEN
       UPDATE pipeline x
       SET status = p.status, ending = p.ending, reason = p.reason, unsettled = p.unsettled, sequence = p.sequence, percent_completed = p.percent_completed,
           start_date = p.start_date, stop_date = p.stop_date, updated_date = moment
       WHERE x.id = p.id;
     END IF;
-    left_over := left_over OR p.unsettled;
   END LOOP;
 
   IF told <> '[]' THEN

@@ -16,6 +16,7 @@ from jobservice.store.sql import load
 _FILE = Path(__file__).with_name("workflow.sql")
 
 PIPELINES_AT_ONCE = 10
+_FIRST = UUID(int=0)
 
 
 class Settler:
@@ -23,6 +24,7 @@ class Settler:
 
     def __init__(self, *, schema: str) -> None:
         self._sql = load(_FILE, schema)
+        self._after = _FIRST
 
     async def settle(self, connection: asyncpg.Connection, changes: Sequence[StageChange]) -> None:
         """Counts these changes and moves on what they move: opens stages, completes them, ends pipelines."""
@@ -45,7 +47,14 @@ class Settler:
             pass
 
     async def settle_next(self, connection: asyncpg.Connection) -> bool:
-        """Goes on with pipelines that were left unsettled; whether jobs are left to be moved even now."""
+        """Goes on with the next pipelines that were left unsettled; whether more can be moved at once.
+
+        In turns: what somebody holds, or what has thousands of jobs to be moved, does not stand before the others.
+        """
         async with connection.transaction():
-            ids: list[UUID] = [row["id"] async for row in self._sql.unsettled(connection, batch=PIPELINES_AT_ONCE)]
-            return bool(ids) and bool(await self._sql.settle_also(connection, pipelines=ids))
+            rows = self._sql.unsettled(connection, after=self._after, batch=PIPELINES_AT_ONCE)
+            ids: list[UUID] = [row["id"] async for row in rows]
+            if not ids:
+                return False
+            self._after = ids[-1]
+            return bool(await self._sql.settle_also(connection, pipelines=ids))

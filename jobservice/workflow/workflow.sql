@@ -13,9 +13,9 @@ SELECT jobservice.change_stages(:changes::text::jsonb, :touched::uuid[])::text;
 -- name: start_parts(parent, plan)
 SELECT jobservice.start_parts(:parent::uuid, :plan::text::jsonb)::text;
 
--- name: unsettled(batch)
--- Pipelines of which jobs are left to be moved, and that nobody moves just now.
-SELECT p.id FROM jobservice.pipeline p WHERE p.unsettled ORDER BY p.id LIMIT :batch::integer FOR NO KEY UPDATE SKIP LOCKED;
+-- name: unsettled(after, batch)
+-- Pipelines of which jobs are left to be moved, and that nobody moves just now: in turns, from behind this one on.
+SELECT p.id FROM jobservice.pipeline p WHERE p.unsettled ORDER BY p.id <= :after::uuid, p.id LIMIT :batch::integer FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: submit_pipeline(pipeline)^
 SELECT s.pipeline_id, s.created FROM jobservice.submit_pipeline(:pipeline::text::jsonb) s;
