@@ -648,6 +648,7 @@ DECLARE
   moved  integer;
   woken  text[];
   told   boolean;
+  soon   boolean;
   moment timestamptz := clock_timestamp();
 BEGIN
   WITH locked AS MATERIALIZED (
@@ -659,7 +660,7 @@ BEGIN
         queued_date = CASE WHEN j.trigger_after_date > moment THEN NULL ELSE moment END,
         sequence    = j.sequence + CASE WHEN j.trigger_after_date > moment THEN 0 ELSE 1 END
     WHERE j.id = ANY (ARRAY(SELECT l.id FROM locked l)) AND j.status = 'PENDING' AND j.held = 'stage'
-    RETURNING j.id, j.status, j.queue, j.sequence, j.run, j.attempt, j.priority, j.percent_completed, j.tenant, j.concurrency_key
+    RETURNING j.id, j.status, j.queue, j.sequence, j.run, j.attempt, j.priority, j.percent_completed, j.tenant, j.concurrency_key, j.trigger_after_date
   ), keyed AS (
     INSERT INTO concurrency_key (tenant, key)
     SELECT DISTINCT c.tenant, c.concurrency_key FROM changed c WHERE c.concurrency_key IS NOT NULL ORDER BY 1, 2 ON CONFLICT DO NOTHING
@@ -670,8 +671,13 @@ BEGIN
     FROM changed c WHERE c.status = 'QUEUED' AND NOT EXISTS (SELECT FROM queue q WHERE q.queue = c.queue AND NOT is_published(q.events, 'QUEUED'))
     HAVING count(*) > 0 RETURNING id
   )
-  SELECT count(*), array_agg(DISTINCT c.queue) FILTER (WHERE c.status = 'QUEUED'), EXISTS (SELECT FROM box) INTO moved, woken, told FROM changed c;
+  SELECT count(*), array_agg(DISTINCT c.queue) FILTER (WHERE c.status = 'QUEUED'), EXISTS (SELECT FROM box),
+         coalesce(bool_or(c.trigger_after_date > moment AND c.trigger_after_date < moment + interval '2 seconds'), false)
+  INTO moved, woken, told, soon FROM changed c;
   PERFORM announce(woken, told);
+  IF soon THEN
+    PERFORM pg_notify(current_schema() || '_due', '');
+  END IF;
   RETURN moved;
 END $$;
 
@@ -816,7 +822,9 @@ BEGIN
     END LOOP;
 
     IF (before.unsettled OR p.id = ANY (also)) AND p.ending IS NULL AND NOT p.paused AND p.stop_date IS NULL THEN
-      budget := budget - let_in(p.id, budget);
+      moved := let_in(p.id, share);
+      budget := budget - moved;
+      share := share - moved;
       p.unsettled := p.unsettled OR EXISTS (SELECT FROM job_info j WHERE j.pipeline_id = p.id AND j.status = 'QUEUED' AND j.on_hold
                                               AND NOT EXISTS (SELECT FROM class_hold h WHERE h.job_class = j.job_class));
     END IF;
@@ -936,7 +944,7 @@ CREATE OR REPLACE FUNCTION store_stage_jobs(p pipeline, s stage, jobs jsonb, pla
 LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
 DECLARE
   inherited jsonb := jsonb_strip_nulls(jsonb_build_object('job_class', (s).job_class, 'tenant', (p).tenant, 'queue', (p).queue, 'priority', (p).priority, 'owner', (p).owner,
-                       'correlation_id', (p).correlation_id, 'traceparent', (p).traceparent, 'max_attempts', (s).max_attempts));
+                       'description', (p).description, 'correlation_id', (p).correlation_id, 'traceparent', (p).traceparent, 'max_attempts', (s).max_attempts));
   wrong     record;
   said      text;
   detail    text;
@@ -999,6 +1007,7 @@ BEGIN
     END IF;
     IF opens THEN
       INSERT INTO pipeline_outbox (facts) VALUES (jsonb_build_array(pipeline_fact(p, s, 'PENDING', s.open_date)));
+      PERFORM pg_notify(current_schema() || '_facts', '');
     END IF;
   END LOOP;
   RETURN made;
@@ -1117,6 +1126,10 @@ BEGIN
     PERFORM refuse_document('', problem);
   END IF;
 
+  IF verb = 'set_priority' THEN    -- job rows before pipelines, and none is left out: who comes to hold it waits for no job row
+    PERFORM FROM job_info j JOIN stage t ON t.id = j.stage_id JOIN pipeline x ON x.id = t.pipeline_id
+    WHERE x.id = ANY (ids) AND (only_tenant IS NULL OR x.tenant = only_tenant) AND j.status IN ('PENDING', 'QUEUED') ORDER BY j.id FOR NO KEY UPDATE OF j;
+  END IF;
   FOR p IN SELECT * FROM pipeline x WHERE x.id = ANY (ids) AND (only_tenant IS NULL OR x.tenant = only_tenant) ORDER BY x.id FOR NO KEY UPDATE LOOP
     why := NULL;
     legal := CASE verb
@@ -1154,20 +1167,33 @@ BEGIN
           UPDATE pipeline x SET open = false, updated_date = clock_timestamp() WHERE x.id = p.id;
           UPDATE stage t SET open = false WHERE t.pipeline_id = p.id AND t.open;
         WHEN 'restart' THEN
-          PERFORM restart_pipeline(p);
+          BEGIN
+            PERFORM restart_pipeline(p);
+          EXCEPTION WHEN lock_not_available THEN
+            legal := false;
+            why := 'somebody holds one of its jobs; try again';
+          END;
         WHEN 'set_priority' THEN
           UPDATE pipeline x SET priority = priority_number(argument #>> '{}'), updated_date = clock_timestamp() WHERE x.id = p.id;
           UPDATE job_info j SET priority = priority_number(argument #>> '{}')
           WHERE j.id = ANY (ARRAY(SELECT w.id FROM job_info w JOIN stage t ON t.id = w.stage_id WHERE t.pipeline_id = p.id AND w.status IN ('PENDING', 'QUEUED')
                                   ORDER BY w.id FOR NO KEY UPDATE OF w SKIP LOCKED)) AND j.status IN ('PENDING', 'QUEUED');
         WHEN 'update_metadata' THEN
+          IF document_problem(merged(p.user_metadata, argument)) IS NOT NULL THEN
+            PERFORM refuse_document('', ARRAY['too_large', 'user_metadata', document_problem(merged(p.user_metadata, argument))]);
+          END IF;
           UPDATE pipeline x SET user_metadata = merged(x.user_metadata, argument), updated_date = clock_timestamp() WHERE x.id = p.id;
         WHEN 'delete' THEN
-          PERFORM FROM job_info j JOIN stage t ON t.id = j.stage_id WHERE t.pipeline_id = p.id ORDER BY j.id FOR UPDATE OF j NOWAIT;
-          DELETE FROM idempotency_key k USING job_info j JOIN stage t ON t.id = j.stage_id WHERE t.pipeline_id = p.id AND k.job_id = j.id;
-          DELETE FROM job_run r USING job_info j JOIN stage t ON t.id = j.stage_id WHERE t.pipeline_id = p.id AND r.job_id = j.id;
-          DELETE FROM job_info j USING stage t WHERE t.pipeline_id = p.id AND j.stage_id = t.id;
-          DELETE FROM pipeline x WHERE x.id = p.id;
+          BEGIN
+            PERFORM FROM job_info j JOIN stage t ON t.id = j.stage_id WHERE t.pipeline_id = p.id ORDER BY j.id FOR UPDATE OF j NOWAIT;
+            DELETE FROM idempotency_key k USING job_info j JOIN stage t ON t.id = j.stage_id WHERE t.pipeline_id = p.id AND k.job_id = j.id;
+            DELETE FROM job_run r USING job_info j JOIN stage t ON t.id = j.stage_id WHERE t.pipeline_id = p.id AND r.job_id = j.id;
+            DELETE FROM job_info j USING stage t WHERE t.pipeline_id = p.id AND j.stage_id = t.id;
+            DELETE FROM pipeline x WHERE x.id = p.id;
+          EXCEPTION WHEN lock_not_available THEN
+            legal := false;
+            why := 'somebody holds one of its jobs; try again';
+          END;
       END CASE;
     END IF;
     answers := answers || jsonb_build_object(p.id, jsonb_build_object('accepted', legal, 'was', p.status, 'why', why));
@@ -1176,7 +1202,7 @@ BEGIN
   IF verb IN ('start', 'resume', 'stop', 'seal', 'restart') THEN
     PERFORM settle('{}', '{}', ARRAY(SELECT k.id::uuid FROM jsonb_object_keys(answers) k(id) WHERE (answers -> k.id ->> 'accepted')::boolean));
   END IF;
-  IF verb = 'start' THEN
+  IF verb IN ('start', 'restart') THEN
     PERFORM pg_notify(current_schema() || '_facts', '');
   END IF;
   RETURN QUERY
@@ -1187,33 +1213,40 @@ BEGIN
   LEFT JOIN pipeline x ON x.id = i.id AND answers ? i.id::text ORDER BY i.n;
 END $$;
 
--- Failed and aborted jobs wait for their stages again; what succeeded stays. The pipeline's row is held.
-CREATE OR REPLACE FUNCTION restart_pipeline(p pipeline) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+-- Failed and aborted jobs wait for their stages again; what succeeded stays. An expiration date that has passed is gone: with it none would run
+-- again. The pipeline's row is held. SQLSTATE 55P03 where somebody holds one of the jobs.
+CREATE OR REPLACE FUNCTION restart_pipeline(p pipeline) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
 DECLARE
   moment timestamptz := clock_timestamp();
   now_is pipeline%ROWTYPE;
+  ids    uuid[];
+  part   uuid[];
 BEGIN
-  WITH again AS MATERIALIZED (
-    SELECT j.id, j.status AS was, j.run, j.attempt, j.daemon_id, j.claim_date, j.start_date, j.stop_date, j.error_type, j.error_message
-    FROM job_info j JOIN stage t ON t.id = j.stage_id
-    WHERE t.pipeline_id = (p).id AND t.status <> 'SUCCEEDED' AND j.status IN ('FAILED', 'ABORTED') ORDER BY j.id FOR NO KEY UPDATE OF j NOWAIT
-  ), changed AS (
-    UPDATE job_info j
-    SET status = 'PENDING', held = 'stage', blocked = false, on_hold = false, queued_date = NULL, sequence = j.sequence + 1, attempt = 0, lost_runs = 0, daemon_id = NULL,
-        claim_date = NULL, start_date = NULL, stop_date = NULL, stop_requested_at = NULL, stop_reason = NULL, percent_completed = 0, progress_done = NULL,
-        progress_total = NULL, progress_message = NULL, estimated_completion = NULL, result = NULL, result_class = NULL, error_type = NULL, error_message = NULL,
-        stack_trace = NULL, trigger_after_date = NULL
-    FROM again a WHERE j.id = a.id AND j.status = a.was
-    RETURNING j.id, j.queue, j.sequence, j.run, j.attempt, j.priority, j.percent_completed, a.was
-  ), history AS (
-    INSERT INTO job_run (job_id, run, attempt, daemon_id, claim_date, start_date, end_date, ending, error_type, error_message)
-    SELECT a.id, a.run, a.attempt, a.daemon_id, a.claim_date, a.start_date, a.stop_date, a.was, a.error_type, a.error_message
-    FROM again a JOIN changed c ON c.id = a.id WHERE a.run > 0 ON CONFLICT DO NOTHING
-  )
-  INSERT INTO outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
-  SELECT array_agg(c.id), array_agg(c.sequence), array_agg(c.run), array_agg(c.attempt), array_agg('PENDING'::text), array_agg(c.was), array_agg(moment),
-         array_agg(c.priority), array_agg(c.percent_completed), array_agg(NULL::jsonb)
-  FROM changed c WHERE NOT EXISTS (SELECT FROM queue q WHERE q.queue = c.queue AND NOT is_published(q.events, 'PENDING')) HAVING count(*) > 0;
+  ids := ARRAY(SELECT j.id FROM job_info j JOIN stage t ON t.id = j.stage_id
+               WHERE t.pipeline_id = (p).id AND t.status <> 'SUCCEEDED' AND j.status IN ('FAILED', 'ABORTED') ORDER BY j.id FOR NO KEY UPDATE OF j NOWAIT);
+  FOR n IN 0 .. (cardinality(ids) - 1) / 1000 LOOP      -- no row of the outbox is larger than others write it
+    part := ids[n * 1000 + 1 : n * 1000 + 1000];
+    WITH again AS MATERIALIZED (
+      SELECT j.id, j.status AS was, j.run, j.attempt, j.daemon_id, j.claim_date, j.start_date, j.stop_date, j.error_type, j.error_message FROM job_info j WHERE j.id = ANY (part)
+    ), changed AS (
+      UPDATE job_info j
+      SET status = 'PENDING', held = 'stage', blocked = false, on_hold = false, queued_date = NULL, sequence = j.sequence + 1, attempt = 0, lost_runs = 0, daemon_id = NULL,
+          claim_date = NULL, start_date = NULL, stop_date = NULL, stop_requested_at = NULL, stop_reason = NULL, percent_completed = 0, progress_done = NULL,
+          progress_total = NULL, progress_message = NULL, estimated_completion = NULL, result = NULL, result_class = NULL, error_type = NULL, error_message = NULL,
+          stack_trace = NULL, trigger_after_date = NULL, expiration_date = CASE WHEN j.expiration_date > moment THEN j.expiration_date END
+      FROM again a WHERE j.id = a.id AND j.id = ANY (part)
+      RETURNING j.id, j.queue, j.sequence, j.run, j.attempt, j.priority, j.percent_completed, a.was
+    ), history AS (
+      INSERT INTO job_run (job_id, run, attempt, daemon_id, claim_date, start_date, end_date, ending, error_type, error_message)
+      SELECT a.id, a.run, a.attempt, a.daemon_id, a.claim_date, a.start_date, a.stop_date, a.was, a.error_type, a.error_message
+      FROM again a WHERE a.run > 0 ON CONFLICT DO NOTHING
+    )
+    INSERT INTO outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
+    SELECT array_agg(c.id), array_agg(c.sequence), array_agg(c.run), array_agg(c.attempt), array_agg('PENDING'::text), array_agg(c.was), array_agg(moment),
+           array_agg(c.priority), array_agg(c.percent_completed), array_agg(NULL::jsonb)
+    FROM changed c WHERE NOT EXISTS (SELECT FROM queue q WHERE q.queue = c.queue AND NOT is_published(q.events, 'PENDING')) HAVING count(*) > 0;
+  END LOOP;
   UPDATE pipeline x
   SET status = 'QUEUED', ending = NULL, reason = NULL, paused = false, stop_date = NULL, start_date = NULL, sequence = x.sequence + 1, updated_date = moment
   WHERE x.id = (p).id RETURNING * INTO now_is;
@@ -1241,8 +1274,8 @@ DECLARE
 BEGIN
   IF verb NOT IN ('release', 'seal', 'update_metadata', 'increment_metadata') THEN
     PERFORM refuse_document('', ARRAY['bad_field', 'verb', quote_literal(verb) || ' is none for stages']);
-  ELSIF verb = 'update_metadata' AND coalesce(jsonb_typeof(argument), '') <> 'object' THEN
-    PERFORM refuse_document('', ARRAY['bad_field', 'user_metadata', 'must be an object']);
+  ELSIF verb = 'update_metadata' AND document_problem(coalesce(argument, '""')) IS NOT NULL THEN
+    PERFORM refuse_document('', ARRAY['bad_field', 'user_metadata', document_problem(coalesce(argument, '""'))]);
   ELSIF verb = 'increment_metadata' AND (coalesce(jsonb_typeof(argument -> 'key'), '') <> 'string' OR coalesce(jsonb_typeof(argument -> 'by'), '') <> 'number') THEN
     PERFORM refuse_document('', ARRAY['bad_field', NULL, 'a key and a number are needed']);
   END IF;
@@ -1255,7 +1288,11 @@ BEGIN
         CASE verb
           WHEN 'release' THEN UPDATE stage t SET hold = false WHERE t.id = s.id AND t.hold;
           WHEN 'seal' THEN UPDATE stage t SET open = false WHERE t.id = s.id;
-          WHEN 'update_metadata' THEN UPDATE stage t SET user_metadata = merged(t.user_metadata, argument) WHERE t.id = s.id;
+          WHEN 'update_metadata' THEN
+            IF document_problem(merged(s.user_metadata, argument)) IS NOT NULL THEN
+              PERFORM refuse_document('', ARRAY['too_large', 'user_metadata', document_problem(merged(s.user_metadata, argument))]);
+            END IF;
+            UPDATE stage t SET user_metadata = merged(t.user_metadata, argument) WHERE t.id = s.id;
           WHEN 'increment_metadata' THEN
             IF jsonb_typeof(s.user_metadata -> (argument ->> 'key')) NOT IN ('number', 'null') THEN
               PERFORM refuse_document('', ARRAY['bad_field', 'user_metadata.' || (argument ->> 'key'), 'is no number, and cannot be incremented']);
@@ -1286,7 +1323,6 @@ $$;
 -- What jobs of stages asked for, in the transaction of their success: an array of {"jobs"}, {"merge"} or {"increment", "by"}, each with its "stage_id", or
 -- with "stage", a name: the first of it from the stage "from" on. A "pipeline_id" walls off: a stage of another one is as unknown as none. All metadata
 -- of a stage is written once, whatever the number of changes. `touched` are stages of which the caller will settle jobs: their pipelines are locked along.
-DROP FUNCTION IF EXISTS change_stages(jsonb);
 CREATE OR REPLACE FUNCTION change_stages(changes jsonb, touched uuid[] DEFAULT '{}') RETURNS void LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
 DECLARE
   e        record;
@@ -1928,7 +1964,9 @@ BEGIN
     UPDATE pipeline x SET parent_job = parent WHERE x.id = made;
     PERFORM command_pipelines(ARRAY[made], 'start');
   ELSIF p.status IN ('FAILED', 'ABORTED') THEN
-    PERFORM command_pipelines(ARRAY[p.id], 'restart');
+    IF NOT (SELECT c.accepted FROM command_pipelines(ARRAY[p.id], 'restart') c) THEN
+      RAISE EXCEPTION 'somebody holds one of the parts of job %', parent USING ERRCODE = '55P03';
+    END IF;
   ELSIF p.stop_date IS NOT NULL THEN
     PERFORM resume_parent(parent);
   END IF;

@@ -3,7 +3,7 @@
 The writers know no pipeline: they hand what they changed to a Follower, in the same transaction.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
@@ -24,7 +24,7 @@ class Follower(Protocol):
     """Who is told of them, before the commit."""
 
     async def settle(self, connection: asyncpg.Connection, changes: Sequence[StageChange]) -> None:
-        """Counts them and moves on what they move."""
+        """Counts them and moves on what they move. LockNotAvailableError where somebody holds what they belong to."""
 
     async def start_parts(self, connection: asyncpg.Connection, parent: UUID, plan: str) -> None:
         """A job waits for parts of itself: makes them, or lets the failed ones run again."""
@@ -34,6 +34,9 @@ class Follower(Protocol):
 
         `touched` are the stages of all jobs that this transaction has changed: who locks, locks for them as well.
         """
+
+    async def held(self, connection: asyncpg.Connection, stages: Collection[UUID]) -> set[UUID]:
+        """Those of these stages of which somebody holds what they belong to."""
 
 
 def changes_of_run(row: asyncpg.Record, stage_id: UUID, outcome: Outcome | None) -> Iterable[StageChange]:

@@ -110,6 +110,8 @@ class StatusWriter:
         self._pending: dict[RunKey, FlushItem] = {}
         self._in_flight: dict[RunKey, FlushItem] = {}
         self._held_up: dict[RunKey, FlushItem] = {}
+        self._held_stages: set[UUID] = set()
+        """Stages whose pipeline somebody held when this last waited for it."""
         self._doubtful: set[RunKey] = set()
         """Runs of which the outbox may have a row that memory does not know: an answer was lost."""
         self._confirmed: list[int] = []
@@ -237,9 +239,20 @@ class StatusWriter:
         plain = [item for item in items if not item.has_followers]
         if plain or confirmed:
             await self._write_split(plain, confirmed)
-        followed = [item for item in items if item.has_followers]
+        followed = await self._without_held([item for item in items if item.has_followers])
         if followed:
             await self._write_split(followed, [])
+
+    async def _without_held(self, items: list[FlushItem]) -> list[FlushItem]:
+        """Leaves out what belongs to pipelines that somebody still holds: the others do not wait again."""
+        if not items or not self._held_stages:
+            return items
+        async with self._session.use() as connection:
+            self._held_stages = await self._follower.held(connection, self._held_stages)
+        for item in items:
+            if item.card.stage_id in self._held_stages:
+                self._held_up[item.key] = self._in_flight.pop(item.key)
+        return [item for item in items if item.card.stage_id not in self._held_stages]
 
     async def _write_split(self, items: Sequence[FlushItem], confirmed: list[int]) -> None:
         """Writes; what the database refuses for its data is halved until the culprit stands alone."""
@@ -275,19 +288,26 @@ class StatusWriter:
     ) -> list[asyncpg.Record]:
         if not any(item.has_followers for item in items):
             return await self._send(connection, items, confirmed)
+        try:
+            async with connection.transaction():
+                return await self._send_and_follow(connection, items, confirmed)
+        except asyncpg.LockNotAvailableError:
+            stages = {item.card.stage_id for item in items if item.card.stage_id is not None}
+            self._held_stages = await self._follower.held(connection, stages)
+        others = [item for item in items if item.card.stage_id not in self._held_stages]
         async with connection.transaction():
-            rows = await self._send(connection, items, confirmed)
-            await self._follow(connection, {item.key: item for item in items}, rows)
-        return rows
+            return await self._send_and_follow(connection, others, confirmed)
 
-    async def _follow(
-        self, connection: asyncpg.Connection, items: dict[RunKey, FlushItem], rows: Sequence[asyncpg.Record]
-    ) -> None:
+    async def _send_and_follow(
+        self, connection: asyncpg.Connection, items: Sequence[FlushItem], confirmed: list[int]
+    ) -> list[asyncpg.Record]:
         """What follows from the rows that were written. Stages are settled last: more jobs may have come into them."""
+        rows = await self._send(connection, items, confirmed)
+        by_key = {item.key: item for item in items}
         changes: list[StageChange] = []
         wished: list[str] = []
         for row in rows:
-            item = items[(row["id"], row["run"])]
+            item = by_key[(row["id"], row["run"])]
             if item.card.stage_id is not None:
                 changes.extend(changes_of_run(row, item.card.stage_id, item.outcome))
             if row["ends"] and isinstance(item.outcome, Succeeded):
@@ -301,6 +321,7 @@ class StatusWriter:
         if wished:
             await self._follower.change_stages(connection, joined(wished), [each.stage_id for each in changes])
         await self._follower.settle(connection, changes)
+        return rows
 
     async def _send(
         self, connection: asyncpg.Connection, items: Sequence[FlushItem], confirmed: list[int]

@@ -44,7 +44,10 @@ WITH locked AS MATERIALIZED (
   SELECT j.id, j.status AS was FROM jobservice.job_info j
   WHERE j.id = ANY (ARRAY(SELECT d.id FROM jobservice.job_info d WHERE d.status IN ('PENDING', 'QUEUED') AND d.expiration_date <= now() AND d.held IS DISTINCT FROM 'parts'
                           ORDER BY d.expiration_date LIMIT :batch::integer))
-    AND j.status IN ('PENDING', 'QUEUED') ORDER BY j.id FOR NO KEY UPDATE SKIP LOCKED
+    AND j.status IN ('PENDING', 'QUEUED')
+    -- What belongs to a pipeline that somebody holds is left for a later look.
+    AND (j.pipeline_id IS NULL OR EXISTS (SELECT FROM jobservice.pipeline p WHERE p.id = j.pipeline_id FOR NO KEY UPDATE SKIP LOCKED))
+  ORDER BY j.id FOR NO KEY UPDATE SKIP LOCKED
 ), changed AS (
   UPDATE jobservice.job_info j
   SET status = 'FAILED', held = NULL, blocked = false, on_hold = false, stop_date = clock_timestamp(), sequence = j.sequence + 1, error_type = 'Expired', error_message = 'Expiration date reached'
@@ -78,6 +81,8 @@ WITH locked AS MATERIALIZED (
          o.lost, CASE WHEN j.stop_requested_at IS NOT NULL THEN 'ABORTED' WHEN o.lost AND j.lost_runs + 1 >= :max_lost_runs::integer THEN 'FAILED' ELSE 'QUEUED' END AS becomes
   FROM jobservice.job_info j LEFT JOIN jobservice.daemon d ON d.id = j.daemon_id, LATERAL (SELECT d.stopped_at IS NULL OR d.lost_at IS NOT NULL AS lost) o
   WHERE j.status IN ('TO_BE_RUN', 'RUNNING') AND (d.id IS NULL OR d.lost_at IS NOT NULL OR d.stopped_at IS NOT NULL)
+    -- A pipeline that somebody holds: its jobs are left for a later look.
+    AND (j.pipeline_id IS NULL OR EXISTS (SELECT FROM jobservice.pipeline p WHERE p.id = j.pipeline_id FOR NO KEY UPDATE SKIP LOCKED))
   ORDER BY j.id LIMIT :batch::integer FOR NO KEY UPDATE OF j SKIP LOCKED
 ), changed AS (
   UPDATE jobservice.job_info j

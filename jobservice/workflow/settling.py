@@ -4,7 +4,7 @@ Called by the writers of job state, who are handed a Settler and know it as thei
 protocol.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -16,6 +16,8 @@ from jobservice.store.sql import load
 _FILE = Path(__file__).with_name("workflow.sql")
 
 PIPELINES_AT_ONCE = 10
+PATIENCE = "300ms"
+"""How long to wait for a pipeline's row. Writers hold it for milliseconds; a client may hold it as long as it likes."""
 _FIRST = UUID(int=0)
 
 
@@ -27,10 +29,16 @@ class Settler:
         self._after = _FIRST
 
     async def settle(self, connection: asyncpg.Connection, changes: Sequence[StageChange]) -> None:
-        """Counts these changes and moves on what they move: opens stages, completes them, ends pipelines."""
+        """Counts these changes and moves on what they move: opens stages, completes them, ends pipelines.
+
+        Waits a short while only for a pipeline that somebody holds: then the driver's LockNotAvailableError.
+        """
         if changes:
             await self._sql.settle(
-                connection, stages=[each.stage_id for each in changes], changes=[each.change for each in changes]
+                connection,
+                stages=[each.stage_id for each in changes],
+                changes=[each.change for each in changes],
+                patience=PATIENCE,
             )
 
     async def change_stages(self, connection: asyncpg.Connection, changes: str, touched: Sequence[UUID]) -> None:
@@ -38,13 +46,18 @@ class Settler:
 
         `touched` are the stages of all jobs of the transaction. Their pipelines are locked first, in the order of all.
         """
-        async for _ in self._sql.change_stages(connection, changes=changes, touched=list(touched)):
+        rows = self._sql.change_stages(connection, changes=changes, touched=list(touched), patience=PATIENCE)
+        async for _ in rows:
             pass
 
     async def start_parts(self, connection: asyncpg.Connection, parent: UUID, plan: str) -> None:
         """Makes the parts of a job's step as `plan` says, or lets those run again that failed."""
         async for _ in self._sql.start_parts(connection, parent=parent, plan=plan):
             pass
+
+    async def held(self, connection: asyncpg.Connection, stages: Collection[UUID]) -> set[UUID]:
+        """Those of these stages whose pipeline somebody holds just now."""
+        return {row["id"] async for row in self._sql.held(connection, stages=list(stages))}
 
     async def settle_next(self, connection: asyncpg.Connection) -> bool:
         """Goes on with the next pipelines that were left unsettled; whether more can be moved at once.

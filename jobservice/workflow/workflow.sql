@@ -1,14 +1,21 @@
 -- Calls of the functions that move pipelines; docs/pipelines.md has the protocol, schema.sql their text.
 
--- name: settle(stages, changes)$
-SELECT jobservice.settle(:stages::uuid[], :changes::text[]);
+-- name: settle(stages, changes, patience)$
+-- (The wait is bounded first.)
+SELECT jobservice.settle(CASE WHEN bound <> '' THEN :stages::uuid[] END, :changes::text[]) FROM set_config('lock_timeout', :patience, true) AS bound;
+
+-- name: held(stages)
+-- Those of these stages whose pipeline somebody holds.
+SELECT t.id FROM jobservice.stage t
+WHERE t.id = ANY (:stages::uuid[]) AND t.pipeline_id <> ALL (ARRAY(
+  SELECT p.id FROM jobservice.pipeline p WHERE p.id = ANY (ARRAY(SELECT s.pipeline_id FROM jobservice.stage s WHERE s.id = ANY (:stages::uuid[]))) FOR NO KEY UPDATE SKIP LOCKED));
 
 -- name: settle_also(pipelines)$
 SELECT jobservice.settle('{}', '{}', :pipelines::uuid[]);
 
--- name: change_stages(changes, touched)
+-- name: change_stages(changes, touched, patience)
 -- (Not for its value: a function of no result still has a row.)
-SELECT jobservice.change_stages(:changes::text::jsonb, :touched::uuid[])::text;
+SELECT jobservice.change_stages(CASE WHEN bound <> '' THEN :changes::text::jsonb END, :touched::uuid[])::text FROM set_config('lock_timeout', :patience, true) AS bound;
 
 -- name: start_parts(parent, plan)
 SELECT jobservice.start_parts(:parent::uuid, :plan::text::jsonb)::text;
