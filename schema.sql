@@ -598,8 +598,11 @@ BEGIN
   IF told THEN
     PERFORM pg_notify(current_schema() || '_facts', '');
   END IF;
-  PERFORM FROM command_pipelines(ARRAY(SELECT p.id FROM pipeline p WHERE p.parent_job = ANY (stop_jobs.ids) AND p.stop_date IS NULL AND p.ending IS NULL
-                                         AND seen -> (p.parent_job::text) ->> 0 = 'ABORTED'), 'stop', to_jsonb(why));
+  -- Only where there are parts: who may stop jobs need not have the right to write pipelines.
+  IF EXISTS (SELECT FROM pipeline p WHERE p.parent_job = ANY (stop_jobs.ids)) THEN
+    PERFORM FROM command_pipelines(ARRAY(SELECT p.id FROM pipeline p WHERE p.parent_job = ANY (stop_jobs.ids) AND p.stop_date IS NULL AND p.ending IS NULL
+                                           AND seen -> (p.parent_job::text) ->> 0 = 'ABORTED'), 'stop', to_jsonb(why));
+  END IF;
   IF settles AND of_stages IS NOT NULL THEN
     PERFORM settle(of_stages, array_fill('ABORTED'::text, ARRAY[cardinality(of_stages)]));
   END IF;
