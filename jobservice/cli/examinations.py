@@ -13,6 +13,7 @@ from jobservice.client.broker import ClientBroker
 from jobservice.client.database import ClientDatabase
 from jobservice.config import Settings
 from jobservice.domain.errors import JobServiceError
+from jobservice.lifecycle.class_holds import ALL_CLASSES, ClassHolds
 from jobservice.pool.room import room_at
 from jobservice.sdk.registry import Registry
 from jobservice.store import schema as stored
@@ -94,6 +95,7 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
             yield await _rights(connection, schema)
             for look in (_daemons, _queues, _outbox):
                 yield await look(connection, Overview(schema))
+            yield await _holds(connection, ClassHolds(schema=schema))
     except JobServiceError as error:
         yield Finding("database", False, str(error), "check database_url, and that PostgreSQL runs there")
     finally:
@@ -158,6 +160,18 @@ async def _queues(connection: asyncpg.Connection, overview: Overview) -> Finding
         return Finding("queues", True, "each one with queued jobs is served")
     text = ", ".join(f"{row.queue} ({row.queued} jobs)" for row in left)
     return Finding("queues", False, f"nobody serves {text}", "start a daemon with --queue, or stop those jobs")
+
+
+async def _holds(connection: asyncpg.Connection, holds: ClassHolds) -> Finding:
+    held = await holds.held(connection)
+    if not held:
+        return Finding("class holds", True, "no job class is held")
+    words = [
+        ("all job classes" if each.job_class == ALL_CLASSES else each.job_class)
+        + (f" ({each.reason})" if each.reason else "")
+        for each in held
+    ]
+    return Finding("class holds", None, f"held: {', '.join(words)}", "jobservice release CLASS, or --all")
 
 
 async def _outbox(connection: asyncpg.Connection, overview: Overview) -> Finding:

@@ -11,6 +11,7 @@ from jobservice.cli import (
     daemons,
     demo,
     doctor,
+    hold,
     jobs,
     queue,
     rejected,
@@ -70,6 +71,7 @@ def build() -> typer.Typer:
         subscription,
         tenant,
         queue,
+        hold,
         schema,
         doctor,
     ):

@@ -10,11 +10,13 @@ from jobservice.control.wire import (
     AnyCommand,
     Drain,
     Enqueue,
+    HoldClass,
     Lock,
     OnJobs,
     PauseQueue,
     PauseTenant,
     RegisterSubscription,
+    ReleaseClass,
     Rerun,
     Restart,
     Stop,
@@ -22,6 +24,7 @@ from jobservice.control.wire import (
 )
 from jobservice.domain.errors import InvalidSubmission
 from jobservice.domain.facts import EventMode
+from jobservice.lifecycle.class_holds import ClassHolds
 from jobservice.lifecycle.commands import NO_LIMIT, NO_RATE, ONE_AT_A_TIME, CommandResult, Commands
 from jobservice.store.overview import Overview
 
@@ -37,6 +40,7 @@ class Acting:
     def __init__(self, *, schema: str) -> None:
         self._commands = Commands(schema=schema)
         self._overview = Overview(schema)
+        self._holds = ClassHolds(schema=schema)
 
     async def apply(
         self, connection: asyncpg.Connection, command: AnyCommand, *, tenant: str | None, key: str | None
@@ -57,6 +61,10 @@ class Acting:
                 await self._commands.set_queue(connection, command.queue, paused=paused)
             case SetLimit():
                 await self._set_limit(connection, command)
+            case HoldClass():
+                await self._holds.hold(connection, command.job_class, reason=command.reason)
+            case ReleaseClass():
+                await self._holds.release(connection, command.job_class)
             case Drain():
                 await self._drain(connection, command.daemon_id)
             case RegisterSubscription():

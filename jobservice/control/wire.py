@@ -140,6 +140,25 @@ class PauseQueue(Command):
     queue: Name
 
 
+ClassOrAll = Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9_-]{0,63}|\*)\z")]
+"""A job class, known or not, or `*` for all."""
+
+
+class HoldClass(Command):
+    """Start no more jobs of a class."""
+
+    command: Literal["hold_class"]
+    job_class: ClassOrAll
+    reason: ShortText | None = None
+
+
+class ReleaseClass(Command):
+    """Start jobs of a held class again."""
+
+    command: Literal["release_class"]
+    job_class: ClassOrAll
+
+
 class Drain(Command):
     """Drain one daemon, or all."""
 
@@ -182,10 +201,12 @@ AnyCommand = (
     | PauseTenant
     | PauseQueue
     | SetLimit
+    | HoldClass
+    | ReleaseClass
     | Drain
     | RegisterSubscription
 )
-OPERATORS_ONLY: Final = (PauseQueue, SetLimit, Drain)
+OPERATORS_ONLY: Final = (PauseQueue, SetLimit, HoldClass, ReleaseClass, Drain)
 _ADAPTER: Final[TypeAdapter[AnyCommand]] = TypeAdapter(Annotated[AnyCommand, Field(discriminator="command")])
 
 

@@ -197,6 +197,30 @@ def test_a_queue_is_paused_limited_and_listed(run: Run) -> None:
     assert (row["queue"], row["paused"], row["max_running"], row["daemons"], row["queued"]) == ("images", True, 3, 0, 1)
 
 
+def test_a_job_class_and_all_are_held_listed_and_released(run: Run) -> None:
+    job_id = submitted(run)
+
+    exits = [run("hold", "Nap", "--reason", "broken").exit_code, run("hold", "--all").exit_code]
+    listed = json.loads(run("hold", "--json").stdout)
+    why = json.loads(run("show", job_id, "--json").stdout)["why_not_running"]
+    doctor = run("doctor").stdout
+    told = [run("release", *words).stderr for words in (("Nap",), ("--all",), ("Nap",))]
+
+    assert exits == [0, 0]
+    assert [(row["job_class"], row["reason"]) for row in listed] == [("*", None), ("Nap", "broken")]
+    assert why[:2] == ["all job classes are held", "job class Nap is held: broken"]
+    assert "all job classes, Nap (broken)" in doctor
+    assert told == ["job class Nap is released\n", "all job classes are released\n", "job class Nap is not held\n"]
+
+
+@pytest.mark.parametrize(
+    "words", [("hold", "Nap", "--all"), ("release",), ("release", "Nap", "--all"), ("hold", "--reason", "x")]
+)
+def test_a_hold_of_what_is_not_clear_is_bad_usage(run: Run, words: tuple[str, ...]) -> None:
+    assert run(*words).exit_code == 2
+    assert json.loads(run("hold", "--json").stdout) == []
+
+
 def test_rates_and_what_a_queue_publishes_are_set_shown_and_taken_away(run: Run) -> None:
     run("queue", "limit", "images", "--rate", "100/min", "--burst", "5", "--events", "final", "--max-running", "3")
     run("tenant", "limit", "acme", "--rate", "5/h")

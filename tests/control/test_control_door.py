@@ -257,6 +257,20 @@ async def test_the_operator_sets_rates_events_and_the_places_of_a_key_and_null_t
     assert tuple(await connection.fetchrow(read)) == (None, 1, None, "all", None, 1, None, 1)
 
 
+async def test_the_operator_holds_and_releases_job_classes(ask: Ask, connection: asyncpg.Connection) -> None:
+    hold, release = {"command": "hold_class", "job_class": "Nap"}, {"command": "release_class", "job_class": "Nap"}
+    read = partial(connection.fetch, "SELECT job_class, reason FROM jobservice.class_hold ORDER BY job_class")
+
+    answers = [await ask("_operator", hold | {"reason": "broken"}) for _ in range(2)]
+    answers.append(await ask("_operator", {"command": "hold_class", "job_class": "*"}))
+    held = [tuple(row) for row in await read()]
+    answers += [await ask("_operator", release) for _ in range(2)]
+
+    assert answers == [{"results": []}] * 5
+    assert held == [("*", None), ("Nap", "broken")]
+    assert [row["job_class"] for row in await read()] == ["*"]
+
+
 async def test_a_drain_tells_this_daemon_and_by_notify_all_others(
     ask: Ask, connection: asyncpg.Connection, drains: Drains
 ) -> None:
@@ -340,6 +354,8 @@ BAD: dict[str, tuple[str, Any, str, str | None]] = {
     "pause of nobody": ("_operator", {"command": "pause_tenant"}, "bad_field", "tenant"),
     "a tenant's pause of a queue": ("acme", {"command": "pause_queue", "queue": "q"}, "refused", "command"),
     "a tenant's own limit": ("acme", {"command": "set_limit", "tenant": "acme", "weight": 9}, "refused", "command"),
+    "a tenant's hold": ("acme", {"command": "hold_class", "job_class": "Nap"}, "refused", "command"),
+    "hold of no class": ("_operator", {"command": "hold_class", "job_class": "a.b"}, "bad_field", "job_class"),
     "a tenant's drain": ("acme", {"command": "drain"}, "refused", "command"),
     "negative limit": (
         "_operator",
