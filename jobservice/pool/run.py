@@ -111,6 +111,7 @@ class Run(RunContext):
         finally:
             self.ended = True
             self._ending.disarm()
+            self._executed = None  # its job names this run: left so, every job would be work for the garbage collection
         self._report_finish(outcome)
         await self._remove_workspace()
 

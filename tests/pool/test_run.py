@@ -4,8 +4,10 @@ Each job class exists twice, as `async def` and as `def`; `on` picks the one tha
 """
 
 import asyncio
+import gc
 import json
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -582,3 +584,18 @@ async def test_a_next_job_that_no_submission_can_carry_fails_the_job(pool: Pool)
 
     assert outcome.error_type.endswith("InvalidSubmission")
     assert "parameters.x" in outcome.message
+
+
+async def test_an_ended_run_is_gone_without_the_garbage_collection(loop_pool: Pool) -> None:
+    jobs: list[weakref.ref[AbstractJob]] = []
+    run = loop_pool.run_of(loop_pool.job(lambda job: jobs.append(weakref.ref(job))))
+
+    gc.disable()
+    try:
+        await run.execute()
+        del run
+        left = jobs[0]()
+    finally:
+        gc.enable()
+
+    assert left is None
