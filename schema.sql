@@ -2001,4 +2001,47 @@ BEGIN
   RETURN NOT EXISTS (SELECT FROM job_info j WHERE j.id = parent AND j.status = 'PENDING' AND j.held = 'parts');
 END $$;
 
+
+-- ----------------------------------------------------------------------------------------------------------- schedules
+
+-- What is submitted at which dates. docs/schedules.md has the rules. The row is the lock of its ticks: who fires one holds it, submits, and writes
+-- the next date, in one transaction. Fire dates are reckoned by the programs, which know time zones; the database's clock says which has come.
+CREATE TABLE IF NOT EXISTS schedule (
+  tenant             text NOT NULL,
+  name               text NOT NULL,
+  job                jsonb,                                      -- what each tick submits, with {fire_date} in its texts:
+  pipeline           jsonb,                                      -- a job or a pipeline
+  cron               text,                                       -- when: an expression on the clock of the time zone,
+  every              integer CHECK (every > 0),                  -- or seconds
+  time_zone          text NOT NULL DEFAULT 'UTC',
+  catch_up           text NOT NULL DEFAULT 'once' CHECK (catch_up IN ('skip', 'once', 'all')),       -- ticks that come too late
+  catch_up_within    integer NOT NULL DEFAULT 86400 CHECK (catch_up_within >= 0),                    -- seconds; older ones are missed
+  overlap            text NOT NULL DEFAULT 'allow' CHECK (overlap IN ('allow', 'skip', 'queue')),    -- ticks that come while the last one's job lives
+  source             text NOT NULL DEFAULT 'user' CHECK (source IN ('user', 'config')),
+  config_queues      text,                                       -- of the daemons whose configuration it is from
+  paused             boolean NOT NULL DEFAULT false,
+  pause_reason       text CHECK (pause_reason IN ('user', 'removed', 'broken')),   -- by whom: a user, the configuration that names it no more, itself
+  next_fire_date     timestamptz,                                -- NULL: never again
+  last_fire_date     timestamptz,
+  last_job_id        uuid,
+  last_pipeline_id   uuid,
+  fired              bigint NOT NULL DEFAULT 0,                  -- ticks that submitted,
+  missed             bigint NOT NULL DEFAULT 0,                  -- and ticks that did not
+  last_missed_date   timestamptz,
+  last_missed_reason text CHECK (last_missed_reason IN ('late', 'overlap', 'refused')),
+  error              text,                                       -- why the last tick submitted nothing
+  created_date       timestamptz NOT NULL DEFAULT clock_timestamp(),
+  updated_date       timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (tenant, name),
+  CONSTRAINT schedule_submits_one_thing CHECK ((job IS NULL) <> (pipeline IS NULL)),
+  CONSTRAINT schedule_has_one_timing CHECK ((cron IS NULL) <> (every IS NULL)),
+  CONSTRAINT schedule_pause_fits CHECK (paused = (pause_reason IS NOT NULL))
+);
+CREATE INDEX IF NOT EXISTS schedule_due ON schedule (next_fire_date) WHERE NOT paused;
+
+-- Wakes the daemons for a fire date that is near. Later ones are seen by every daemon's own look each second.
+CREATE OR REPLACE FUNCTION announce_fire_date(fire_date timestamptz) RETURNS void LANGUAGE sql VOLATILE SET search_path FROM CURRENT AS $$
+  SELECT pg_notify(current_schema() || '_due', '') WHERE fire_date < clock_timestamp() + interval '2 seconds'
+$$;
+
 INSERT INTO schema_version (version) VALUES (1) ON CONFLICT DO NOTHING;

@@ -37,6 +37,7 @@ from jobservice.pool.workspace import Workspaces
 from jobservice.pool.workspace_owner import SWEEP_INTERVAL, WorkspaceOwner
 from jobservice.scheduler.scheduler import Scheduler
 from jobservice.scheduler.unknown_class import UnknownClassPolicy
+from jobservice.schedules.firing import Firing
 from jobservice.sdk.registry import Registry
 from jobservice.steps.connections import StepConnections
 from jobservice.steps.runner import StepRunner
@@ -257,6 +258,7 @@ class Parts:
             upkeep=upkeep,
             claimer=self._claimer,
             settler=self.settler,
+            firing=Firing(schema=schema),
             sweep=self.sweep,
             queued=lambda: self.scheduler_loop.wake(),
             queues=settings.daemon.queues if self._runs_jobs else (),

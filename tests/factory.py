@@ -22,7 +22,7 @@ _TABLES = (
     "job_info", "job_run", "idempotency_key", "concurrency_key", "outbox", "outbox_rejected", "daemon", "queue",
     "tenant_share", "tenant", "setting", "subscription", "stage", "pipeline", "pipeline_outbox",
     "pipeline_outbox_rejected", "class_hold",
-    "step_run", "step_execution", "job_execution", "job_instance",
+    "step_run", "step_execution", "job_execution", "job_instance", "schedule",
 )  # fmt: skip
 _JSON = {"parameters", "user_metadata", "result"}
 

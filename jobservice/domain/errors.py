@@ -5,6 +5,7 @@ JobServiceError
 ├── UnknownJob             no such job (or another tenant's)
 ├── UnknownPipeline        no such pipeline
 ├── UnknownStage           no such stage
+├── UnknownSchedule        no such schedule
 ├── NotLegal               the verb is not legal in the job's status; `status`
 ├── UnavailableError
 │   ├── DatabaseUnavailable
@@ -88,6 +89,14 @@ class UnknownStage(JobServiceError):
     def __init__(self, stage_id: object) -> None:
         super().__init__(f"there is no stage {stage_id}")
         self.stage_id = stage_id
+
+
+class UnknownSchedule(JobServiceError):
+    """There is no schedule of this name (for this tenant)."""
+
+    def __init__(self, name: str, tenant: str) -> None:
+        super().__init__(f"there is no schedule {name} of tenant {tenant}")
+        self.name = name
 
 
 class NotLegal(JobServiceError):

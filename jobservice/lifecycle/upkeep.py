@@ -21,9 +21,11 @@ FIRST_KEY: Key = ("", "")
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What one look found. `next_trigger` is in seconds from now, negative when overdue, None without any."""
+    """What one look found. What is next is in seconds from now, negative when overdue, None without any."""
 
     next_trigger: float | None
+    next_fire: float | None
+    """Of a schedule."""
     expired: bool
     blocked: bool
     claimable: bool
@@ -41,9 +43,10 @@ class Upkeep:
     async def look(self, connection: asyncpg.Connection, queues: Sequence[str] = ()) -> Due:
         """The one query of an idle daemon's upkeep. `queues`: in which ones anything that may be claimed counts."""
         row = await self._sql.look(connection, queues=list(queues))
-        due = row["next_due"]
+        trigger, fire = row["next_due"], row["next_fire"]
         return Due(
-            due.total_seconds() if due is not None else None,
+            next_trigger=trigger.total_seconds() if trigger is not None else None,
+            next_fire=fire.total_seconds() if fire is not None else None,
             expired=row["expired"],
             blocked=row["blocked"],
             claimable=row["claimable"],

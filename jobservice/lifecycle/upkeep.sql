@@ -6,6 +6,7 @@
 -- What there is to do, in one probe of each partial index: the only query that an idle daemon's upkeep sends. Of `queues` the order and the
 -- limit let no estimate choose another way than the first entry of the claims' index.
 SELECT (SELECT min(j.trigger_after_date) - clock_timestamp() FROM jobservice.job_info j WHERE j.status = 'PENDING' AND j.held IN ('trigger', 'backoff')) AS next_due,
+       (SELECT min(s.next_fire_date) - clock_timestamp() FROM jobservice.schedule s WHERE NOT s.paused) AS next_fire,
        EXISTS (SELECT FROM jobservice.job_info j WHERE j.status IN ('PENDING', 'QUEUED') AND j.expiration_date <= now() AND j.held IS DISTINCT FROM 'parts') AS expired,
        EXISTS (SELECT FROM jobservice.job_info j WHERE j.status = 'QUEUED' AND j.blocked AND NOT j.on_hold) AS blocked,
        EXISTS (SELECT FROM unnest(:queues::text[]) q, LATERAL (SELECT FROM jobservice.job_info j WHERE j.queue = q AND j.status = 'QUEUED' AND NOT j.blocked

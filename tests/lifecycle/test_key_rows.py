@@ -15,6 +15,7 @@ from jobservice.lifecycle.commands import Commands
 from jobservice.lifecycle.submission import Submitter
 from jobservice.lifecycle.upkeep import FIRST_KEY, Upkeep
 from jobservice.maintenance.due import DueWork
+from jobservice.schedules.firing import Firing
 from jobservice.store.session import Session
 
 KEY = ("acme", "k")
@@ -176,6 +177,7 @@ async def test_the_upkeep_of_a_daemon_comes_to_every_blocked_key_in_turn(
         upkeep=keeper.upkeep,
         claimer=keeper.claimer,
         settler=SETTLER,
+        firing=Firing(schema="jobservice"),
         sweep=lambda: None,
         queued=lambda: None,
     )

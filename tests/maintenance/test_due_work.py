@@ -14,6 +14,7 @@ from jobservice.lifecycle.claim import Claimer
 from jobservice.lifecycle.commands import Commands
 from jobservice.lifecycle.upkeep import Upkeep
 from jobservice.maintenance.due import INTERVAL, DueWork
+from jobservice.schedules.firing import Firing
 from jobservice.store.session import Session
 
 PENDING = JobStatus.PENDING
@@ -31,6 +32,7 @@ class Round:
             upkeep=Upkeep(schema="jobservice", follower=SETTLER),
             claimer=claimer,
             settler=SETTLER,
+            firing=Firing(schema="jobservice"),
             sweep=self._sweep,
             queued=self._queue,
             **asking,

@@ -1,0 +1,97 @@
+-- Statements about schedules: first those of whoever fires them, then those of whoever keeps them. Each belongs to a transaction of the caller.
+
+-- name: lock_due(passed_tenants, passed_names)^
+-- The schedule that is due for longest and that nobody else holds. What is due is looked for with now(), so that the index is searched.
+-- What its submission needs and somebody holds is not waited for: the schedule is passed over, the others come first.
+SELECT s.tenant, s.name, s.job::text, s.pipeline::text, s.cron, s.every, s.time_zone, s.catch_up, s.catch_up_within, s.overlap,
+       s.next_fire_date, s.last_job_id, s.last_pipeline_id, set_config('lock_timeout', '500ms', true)
+FROM jobservice.schedule s
+WHERE NOT s.paused AND s.next_fire_date <= now() AND (s.tenant, s.name) NOT IN (SELECT * FROM unnest(:passed_tenants::text[], :passed_names::text[]))
+ORDER BY s.next_fire_date LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED;
+
+-- name: moment(job_id, pipeline_id)^
+-- The time, and whether what the last tick submitted still lives. A statement of its own: that of the lock may not see what was submitted last.
+SELECT clock_timestamp() AS now,
+       EXISTS (SELECT FROM jobservice.job_info j WHERE j.id = :job_id::uuid AND j.status IN ('PENDING', 'QUEUED', 'TO_BE_RUN', 'RUNNING'))
+       OR EXISTS (SELECT FROM jobservice.pipeline p WHERE p.id = :pipeline_id::uuid AND p.stop_date IS NULL) AS busy;
+
+-- name: submit_jobs(jobs)
+SELECT s.job_id AS id FROM jobservice.submit(:jobs::text::jsonb) s;
+
+-- name: submit_pipeline(pipeline)^
+SELECT s.pipeline_id AS id FROM jobservice.submit_pipeline(:pipeline::text::jsonb) s;
+
+-- name: advance(tenant, name, next_date, fire_date, job_id, pipeline_id, fired, missed, missed_date, reason, error)!
+UPDATE jobservice.schedule s
+SET next_fire_date     = :next_date::timestamptz,
+    last_fire_date     = coalesce(:fire_date::timestamptz, s.last_fire_date),
+    last_job_id        = coalesce(:job_id::uuid, s.last_job_id),
+    last_pipeline_id   = coalesce(:pipeline_id::uuid, s.last_pipeline_id),
+    fired              = s.fired + :fired::integer,
+    missed             = s.missed + :missed::integer,
+    last_missed_date   = coalesce(:missed_date::timestamptz, s.last_missed_date),
+    last_missed_reason = coalesce(:reason, s.last_missed_reason),
+    error              = CASE WHEN :fired::integer > 0 THEN NULL ELSE coalesce(:error, s.error) END
+WHERE s.tenant = :tenant AND s.name = :name;
+
+-- name: break_off(tenant, name, error)!
+UPDATE jobservice.schedule s SET paused = true, pause_reason = 'broken', error = :error, updated_date = clock_timestamp() WHERE s.tenant = :tenant AND s.name = :name;
+
+-- name: lock(tenant, name)^
+SELECT s.tenant, s.name, s.job::text, s.pipeline::text, s.cron, s.every, s.time_zone, s.catch_up, s.catch_up_within, s.overlap,
+       s.source, s.config_queues, s.paused, s.pause_reason, s.next_fire_date, s.last_job_id, s.last_pipeline_id, clock_timestamp() AS now
+FROM jobservice.schedule s WHERE s.tenant = :tenant AND s.name = :name FOR NO KEY UPDATE;
+
+-- name: now()$
+SELECT clock_timestamp();
+
+-- name: insert(tenant, name, job, pipeline, cron, every, time_zone, catch_up, catch_up_within, overlap, source, config_queues, paused, next_date)$
+INSERT INTO jobservice.schedule (tenant, name, job, pipeline, cron, every, time_zone, catch_up, catch_up_within, overlap, source, config_queues, paused, pause_reason, next_fire_date)
+VALUES (:tenant, :name, :job::text::jsonb, :pipeline::text::jsonb, :cron, :every::integer, :time_zone, :catch_up, :catch_up_within::integer, :overlap, :source,
+        :config_queues::text, :paused::boolean, CASE WHEN :paused::boolean THEN 'user' END, :next_date::timestamptz)
+ON CONFLICT DO NOTHING RETURNING true;
+
+-- name: change(tenant, name, job, pipeline, cron, every, time_zone, catch_up, catch_up_within, overlap, config_queues, next_date)!
+UPDATE jobservice.schedule s
+SET job = :job::text::jsonb, pipeline = :pipeline::text::jsonb, cron = :cron, every = :every::integer, time_zone = :time_zone, catch_up = :catch_up,
+    catch_up_within = :catch_up_within::integer, overlap = :overlap, config_queues = :config_queues::text, next_fire_date = :next_date::timestamptz,
+    error = NULL, updated_date = clock_timestamp()
+WHERE s.tenant = :tenant AND s.name = :name;
+
+-- name: set_paused(tenant, name, reason, next_date)!
+-- With a reason: paused. Without: due from this date on; what it would have fired meanwhile is not missed.
+UPDATE jobservice.schedule s
+SET paused = :reason::text IS NOT NULL, pause_reason = :reason::text, next_fire_date = coalesce(:next_date::timestamptz, s.next_fire_date),
+    error = CASE WHEN :reason::text IS NOT NULL THEN s.error END, updated_date = clock_timestamp()
+WHERE s.tenant = :tenant AND s.name = :name;
+
+-- name: pause_removed(config_queues, tenants, names)
+-- Schedules of the configuration of daemons of these queues that it does not name any more.
+UPDATE jobservice.schedule s SET paused = true, pause_reason = 'removed', updated_date = clock_timestamp()
+WHERE s.source = 'config' AND s.config_queues = :config_queues AND s.pause_reason IS DISTINCT FROM 'removed'
+  AND (s.tenant, s.name) NOT IN (SELECT * FROM unnest(:tenants::text[], :names::text[]))
+RETURNING s.tenant, s.name;
+
+-- name: ran_now(tenant, name, fire_date, job_id, pipeline_id)!
+UPDATE jobservice.schedule s
+SET last_fire_date = :fire_date::timestamptz, last_job_id = coalesce(:job_id::uuid, s.last_job_id), last_pipeline_id = coalesce(:pipeline_id::uuid, s.last_pipeline_id),
+    fired = s.fired + 1, error = NULL
+WHERE s.tenant = :tenant AND s.name = :name;
+
+-- name: remove(tenant, name)$
+DELETE FROM jobservice.schedule s WHERE s.tenant = :tenant AND s.name = :name RETURNING true;
+
+-- name: announce(date)$
+SELECT jobservice.announce_fire_date(:date::timestamptz)::text;
+
+-- name: find(tenant, name)
+-- Schedules with what is known of their last job, and whether a living daemon of its queue knows the class of the next one.
+SELECT s.tenant, s.name, s.job::text, s.pipeline::text, s.cron, s.every, s.time_zone, s.catch_up, s.catch_up_within, s.overlap, s.source, s.paused, s.pause_reason,
+       s.next_fire_date, s.last_fire_date, s.last_job_id, s.last_pipeline_id, s.fired, s.missed, s.last_missed_date, s.last_missed_reason, s.error,
+       s.created_date, s.updated_date,
+       coalesce((SELECT j.status FROM jobservice.job_info j WHERE j.id = s.last_job_id), (SELECT p.status FROM jobservice.pipeline p WHERE p.id = s.last_pipeline_id)) AS last_status,
+       CASE WHEN s.job IS NOT NULL THEN EXISTS (
+         SELECT FROM jobservice.daemon d
+         WHERE d.stopped_at IS NULL AND d.lost_at IS NULL AND coalesce(s.job ->> 'queue', 'default') = ANY (d.queues) AND s.job ->> 'job_class' = ANY (d.job_classes)) END AS class_known
+FROM jobservice.schedule s
+WHERE (:tenant::text IS NULL OR s.tenant = :tenant) AND (:name::text IS NULL OR s.name = :name) ORDER BY s.tenant, s.name;

@@ -1,0 +1,65 @@
+"""Submits what a tick submits, all or nothing, and tells a refusal from trouble. Called by whoever fires."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from jobservice.domain.errors import InvalidSubmission
+from jobservice.domain.late_binding import BadBinding
+from jobservice.domain.schedule_definition import Definition
+from jobservice.sdk.json_values import dump
+from jobservice.store.failures import describe, refusal
+from jobservice.store.sql import load
+
+_FILE = Path(__file__).with_name("schedules.sql")
+_REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
+
+
+class Ticks:
+    """The SQL functions `submit` and `submit_pipeline`, for schedules."""
+
+    def __init__(self, *, schema: str) -> None:
+        self._sql = load(_FILE, schema)
+
+    async def submit(
+        self, connection: asyncpg.Connection, definition: Definition, dates: Sequence[datetime], *, keyed: bool = True
+    ) -> UUID:
+        """Submits the ticks of these dates in their order; the id of the last one. In a savepoint of its own.
+
+        Raises InvalidSubmission where one is refused: then none was submitted.
+        """
+        try:
+            documents = [definition.submission(date, keyed=keyed) for date in dates]
+        except BadBinding as error:
+            raise InvalidSubmission(str(error)) from None
+        try:
+            async with connection.transaction():
+                return await self._submit(connection, definition, documents)
+        except _REFUSED as error:
+            refused = refusal(error)
+            if isinstance(refused, InvalidSubmission):
+                raise refused from None
+            raise InvalidSubmission(f"the database refuses it: {describe(error)}", code="refused") from error
+
+    async def rehearse(self, connection: asyncpg.Connection, definition: Definition, date: datetime) -> None:
+        """Submits a tick and takes it back: every rule of submissions holds for it. Raises InvalidSubmission."""
+        savepoint = connection.transaction()
+        await savepoint.start()
+        try:
+            await self.submit(connection, definition, [date])
+        finally:
+            await savepoint.rollback()
+
+    async def _submit(
+        self, connection: asyncpg.Connection, definition: Definition, documents: list[dict[str, Any]]
+    ) -> UUID:
+        if definition.job is not None:
+            rows = [row async for row in self._sql.submit_jobs(connection, jobs=dump(documents))]
+        else:
+            rows = [await self._sql.submit_pipeline(connection, pipeline=dump(each)) for each in documents]
+        last: UUID = rows[-1]["id"]
+        return last
