@@ -31,6 +31,7 @@ from pydantic_settings import (
 )
 
 from jobservice.domain.names import is_name
+from jobservice.settings_schedules import ScheduleSection
 from jobservice.settings_sources import find_file, load_checked, merge, read_file, refuse_unknown_variables
 
 SLOTS_PER_CORE = 10
@@ -239,6 +240,7 @@ class Settings(BaseSettings):
     submission: SubmissionSection = SubmissionSection()
     workspace: WorkspaceSection = WorkspaceSection()
     logs: LogsSection = LogsSection()
+    schedule: dict[Name, ScheduleSection] = Field(default_factory=dict)
 
     @field_validator("pool")
     @classmethod

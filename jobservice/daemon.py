@@ -126,6 +126,7 @@ class Daemon:
             try:
                 async with self._parts.claim_session.use() as connection:
                     await require(connection, settings.database.schema_name)
+                    await self._parts.schedules.write(connection)
                     await self._parts.daemons.register(connection, row, published)
                 return True
             except UnavailableError as error:

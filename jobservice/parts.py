@@ -37,6 +37,7 @@ from jobservice.pool.workspace import Workspaces
 from jobservice.pool.workspace_owner import SWEEP_INTERVAL, WorkspaceOwner
 from jobservice.scheduler.scheduler import Scheduler
 from jobservice.scheduler.unknown_class import UnknownClassPolicy
+from jobservice.schedules.configuration import ScheduleConfiguration
 from jobservice.schedules.firing import Firing
 from jobservice.sdk.registry import Registry
 from jobservice.steps.connections import StepConnections
@@ -80,6 +81,11 @@ class Parts:
         schema = settings.database.schema_name
         url = settings.database_url or ""
         self.daemons = Daemons(schema=schema)
+        self.schedules = ScheduleConfiguration(
+            schema=schema,
+            definitions=[section.definition(name) for name, section in settings.schedule.items()],
+            queues=settings.daemon.queues,
+        )
         self.settler = Settler(schema=schema)
         self._outbox = Outbox(schema=schema)
         self.claim_session = Session(url=url, name="claim", owner=daemon_id)

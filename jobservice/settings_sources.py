@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -52,8 +52,8 @@ def read_file(path: Path, model: type[BaseModel]) -> dict[str, Any]:
         raise ConfigurationError(f"{path} is not UTF-8 text") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path} is not TOML: {error}") from error
-    known = setting_names(model)
-    unknown = [name for name in _flat_names(tables, _sections(model)) if name not in known]
+    known = setting_names(model) + _names_in_tables(tables, model)
+    unknown = [name for name in _flat_names(tables, model) if name not in known]
     _refuse([f"unknown setting {name} in {path}{_nearest(name, known)}" for name in unknown])
     return tables
 
@@ -90,9 +90,9 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def setting_names(model: type[BaseModel]) -> list[str]:
-    """Every setting as the file names it: `database_url`, `daemon.lease`, …"""
+    """Every setting as the file names it: `database_url`, `daemon.lease`, …; tables that users name are none."""
     sections = _sections(model)
-    names = [name for name in model.model_fields if name not in sections]
+    names = [name for name in model.model_fields if name not in sections and name not in _tables(model)]
     for section, section_model in sections.items():
         names += [f"{section}.{field.alias or name}" for name, field in section_model.model_fields.items()]
     return names
@@ -111,11 +111,36 @@ def _sections(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
     return found
 
 
-def _flat_names(tables: Mapping[str, Any], sections: Mapping[str, Any]) -> Iterable[str]:
+def _tables(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """Settings that are tables of tables, each under a name that the user gives: `[schedule.nightly]`."""
+    found = {}
+    for name, field in model.model_fields.items():
+        member = get_args(field.annotation)[-1:] if get_origin(field.annotation) is dict else ()
+        if member and isinstance(member[0], type) and issubclass(member[0], BaseModel):
+            found[name] = member[0]
+    return found
+
+
+def _names_in_tables(tables: Mapping[str, Any], model: type[BaseModel]) -> list[str]:
+    """What may stand in the tables that the user has named."""
+    return [
+        f"{name}.{given}.{field}"
+        for name, member in _tables(model).items()
+        for given, inside in (tables[name] if isinstance(tables.get(name), Mapping) else {}).items()
+        for field in (member.model_fields if isinstance(inside, Mapping) else ())
+    ]
+
+
+def _flat_names(tables: Mapping[str, Any], model: type[BaseModel]) -> Iterable[str]:
+    sections, tabled = _sections(model), _tables(model)
     for name, value in tables.items():
-        if isinstance(value, Mapping) and name in sections:
+        if isinstance(value, Mapping) and name in tabled:
+            for given, member in value.items():
+                inside = isinstance(member, Mapping)
+                yield from (f"{name}.{given}.{inner}" for inner in member) if inside else (f"{name}.{given}",)
+        elif isinstance(value, Mapping) and name in sections:
             yield from (f"{name}.{inner}" for inner in value)
-        elif name in sections:
+        elif name in sections or name in tabled:
             raise ConfigurationError(f"{name} is a table: write [{name}] and its settings below it")
         elif isinstance(value, Mapping):
             # The whole table is unknown; its settings say best which was meant.
@@ -138,7 +163,7 @@ def _line(
     place: tuple[int | str, ...], message: str, model: type[BaseModel], sources: Mapping[str, Mapping[str, Any]]
 ) -> str:
     words = [str(part) for part in place]
-    depth = 2 if words and words[0] in _sections(model) else 1
+    depth = 2 if words and words[0] in _sections(model) else 3 if words and words[0] in _tables(model) else 1
     name, rest = ".".join(words[:depth]), words[depth:]
     member = f" (member {rest[0]})" if rest and rest[0].isdigit() else ""
     text = message.removeprefix("Value error, ")
