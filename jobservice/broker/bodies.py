@@ -41,10 +41,9 @@ def answer(message: Incoming, content: Mapping[str, Any]) -> None:
     message.ack()
 
 
-def refuse(message: Incoming, error: InvalidSubmission) -> None:
+def refuse(message: Incoming, error: InvalidSubmission, **details: Any) -> None:
     """Reply with the error, and have the message kept in the rejected queue with its code and reason."""
     text = clean_text(str(error), _TEXT_MAX)
-    details: dict[str, Any] = {}
     if error.field is not None:
         details["field"] = clean_text(error.field, _FIELD_MAX)
     if error.index is not None:

@@ -59,14 +59,14 @@ def _channels() -> dict[str, Any]:
             "{tenant}",
             ["Submission"],
             {"tenant": _TENANT},
-            f"Jobs to be stored; kept in the queue {_NAMES.submissions} until they are.",
+            f"Jobs and pipelines to be stored; kept in the queue {_NAMES.submissions} until they are.",
         ),
         "commands": _exchange(
             _NAMES.command,
             "{sender}",
             ["Command"],
             {"sender": {"description": f"The tenant whose jobs are meant, or {OPERATOR_KEY}, who reaches all."}},
-            f"What to do with jobs, tenants, queues and daemons; kept in the queue {_NAMES.control} until it is done.",
+            f"What to do with jobs, pipelines, tenants, queues, daemons; kept in {_NAMES.control} until it is done.",
         ),
         "events": _exchange(
             _NAMES.events,
@@ -135,7 +135,9 @@ def _references(messages: list[str]) -> dict[str, Any]:
 
 def _operations() -> dict[str, Any]:
     return {
-        "submit": _asked("submissions", "Submission", "Store jobs, all of a batch or none; answer after the commit."),
+        "submit": _asked(
+            "submissions", "Submission", "Store jobs or a pipeline, all or nothing; answer after the commit."
+        ),
         "control": _asked("commands", "Command", "Carry out a command, in one transaction; answer after the commit."),
         "tell": {
             "action": "send",
@@ -195,7 +197,7 @@ def _messages() -> dict[str, Any]:
     }
     once = "The property message_id makes it safe to send again: "
     return {
-        "Submission": _message("submission", "One job, or an array of them.")
+        "Submission": _message("submission", "One job, or an array of them; or a pipeline.")
         | correlated
         | {"description": once + "it serves as idempotency key where the body has none."},
         "Command": _message("command", "One command.")

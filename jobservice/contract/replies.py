@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 
 from jobservice.broker.settlement import REASON_MAX
 from jobservice.domain.errors import ErrorCode
+from jobservice.domain.pipelines import PipelineStatus
 from jobservice.domain.states import JobStatus
 
 told = with_config(ConfigDict(use_attribute_docstrings=True))
@@ -24,6 +25,25 @@ class Stored(TypedDict):
     """In the order of the batch. One that an idempotency key named already is that of the older job."""
     unpublished_queues: NotRequired[list[str]]
     """Queues that publish no events now, where there are any: who waits for a job of one of them must look."""
+
+
+@told
+class PipelineStored(TypedDict):
+    """A pipeline was stored; this comes after the commit."""
+
+    pipeline_id: UUID
+    created: bool
+    """False where an idempotency key named a pipeline that was there."""
+    stage_ids: list[UUID]
+    """All its stages, in their order."""
+
+
+@told
+class StagesStored(TypedDict):
+    """Stages were added to a pipeline; this comes after the commit. For jobs that were added: as for any jobs."""
+
+    stage_ids: list[UUID]
+    """Those that were added, in their order."""
 
 
 @told
@@ -43,11 +63,39 @@ class JobResult(TypedDict):
 
 
 @told
+class PipelineResult(TypedDict):
+    """What a command did to one pipeline."""
+
+    pipeline_id: UUID
+    status: PipelineStatus | None
+    """The pipeline's status afterwards; null: there is no such pipeline."""
+    accepted: bool
+    code: ErrorCode | None
+    """Why it was not accepted."""
+    reason: NotRequired[str]
+    """More about that, for people."""
+
+
+@told
+class StageResult(TypedDict):
+    """What a command did to one stage."""
+
+    stage_id: UUID
+    status: PipelineStatus | None
+    """The stage's status afterwards; null: there is no such stage."""
+    accepted: bool
+    code: ErrorCode | None
+    """Why it was not accepted."""
+    reason: NotRequired[str]
+    """More about that, for people."""
+
+
+@told
 class Done(TypedDict):
     """A command was carried out; this comes after the commit."""
 
-    results: list[JobResult]
-    """One for each job that it was about, in the order given; none for a command about something else."""
+    results: list[JobResult | PipelineResult | StageResult]
+    """One for each job, pipeline or stage that it was about, in the order given; none for other commands."""
     omitted: NotRequired[Annotated[int, Field(ge=1)]]
     """How many results of a selection were left out."""
 
@@ -59,6 +107,8 @@ class ErrorDetails(TypedDict):
     field: NotRequired[str]
     index: NotRequired[Annotated[int, Field(ge=0)]]
     """The member of the batch, from 0."""
+    status: NotRequired[str]
+    """That of the pipeline or stage to which nothing can be added."""
 
 
 @told
@@ -78,7 +128,7 @@ class Refused(TypedDict):
     error: Error
 
 
-AnyReply = Stored | Done | Refused
+AnyReply = Stored | PipelineStored | StagesStored | Done | Refused
 
 RejectedHeaders = TypedDict(
     "RejectedHeaders",

@@ -13,7 +13,7 @@ from jobservice.broker.pipeline_messages import PIPELINE_DATA_SCHEMA
 from jobservice.contract.event import JobEvent, JobEventData
 from jobservice.contract.pipeline_event import PipelineEvent, PipelineEventData
 from jobservice.contract.replies import AnyReply, RejectedHeaders
-from jobservice.contract.submission import AnySubmission
+from jobservice.contract.tree import AnySubmission
 from jobservice.control.wire import AnyCommand
 
 DIALECT: Final = "http://json-schema.org/draft-07/schema#"

@@ -5,19 +5,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from jobservice.control.members import Name, Priority, ZonedDate
-from jobservice.submission.reading import JOBS_MAX
 
 Text = Annotated[str, Field(pattern=r"^[^\u0000]*$")]
 ShortText = Annotated[Text, Field(max_length=255)]
 
 
-class Submission(BaseModel):
-    """One job to be stored. A member that is null is as if it were not there."""
+class JobFields(BaseModel):
+    """What every submitted job may have."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    job_class: Name
-    """The name under which daemons know the class. Whether one does is not asked at the submission."""
     tenant: Name | None = None
     """Must be that of the routing key, where it is given."""
     queue: Name | None = None
@@ -47,9 +44,12 @@ class Submission(BaseModel):
     """Not read by the service. The same limits as for `parameters`."""
     locked: bool | None = None
     """Whether retention never deletes it."""
+
+
+class Submission(JobFields):
+    """One job to be stored. A member that is null is as if it were not there."""
+
+    job_class: Name
+    """The name under which daemons know the class. Whether one does is not asked at the submission."""
     status: Literal["PENDING", "QUEUED"] | None = None
     """QUEUED where none is given. A PENDING job waits for the command `enqueue`."""
-
-
-AnySubmission = Submission | Annotated[list[Submission], Field(max_length=JOBS_MAX)]
-"""One job, or a batch that is stored as a whole or refused as a whole."""

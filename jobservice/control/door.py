@@ -9,18 +9,22 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
+import asyncpg
 import structlog
 
 from jobservice.broker.bodies import answer, refuse
 from jobservice.broker.incoming import Incoming
 from jobservice.broker.names import OPERATOR_KEY
 from jobservice.control.acting import Acting
+from jobservice.control.pipeline_acting import PipelineActing
+from jobservice.control.pipelines import OnPipelines, OnStages
 from jobservice.control.wire import OPERATORS_ONLY, AnyCommand, Drain, Stop, read_command
 from jobservice.domain.errors import DatabaseUnavailable, InvalidSubmission, UnavailableError
 from jobservice.domain.names import is_name
 from jobservice.lifecycle.commands import CommandResult
 from jobservice.store.session import Session
 from jobservice.store.transactions import CommitInDoubt, Transactions
+from jobservice.workflow.pipelines import WorkflowResult
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +33,8 @@ RESULTS_MAX: Final = 10_000
 """Results in one reply: a broker takes a message of some megabytes, and a selection may be of millions."""
 
 DrainCall = Callable[[UUID | None], Awaitable[None]]
+Results = Sequence[CommandResult] | Sequence[WorkflowResult]
+Work = Callable[[asyncpg.Connection], Awaitable[Results]]
 
 
 class ControlDoor:
@@ -41,6 +47,7 @@ class ControlDoor:
     def __init__(self, *, session: Session, schema: str, drain: DrainCall) -> None:
         self._transactions = Transactions(session=session)
         self._acting = Acting(schema=schema)
+        self._pipeline_acting = PipelineActing(schema=schema)
         self._drain = drain
         self._doubt: tuple[CommitInDoubt, Incoming, AnyCommand] | None = None
 
@@ -68,14 +75,18 @@ class ControlDoor:
         if isinstance(command, Stop) and not command.names_jobs:
             await self._done(message, command, await self._stop_selected(command, tenant))
             return
-        key = f"rerun:{message.message_id}" if message.message_id else None
-        work = partial(self._acting.apply, command=command, tenant=tenant, key=key)
         try:
-            results = await self._transactions.run(work)
+            results = await self._transactions.run(self._work(command, tenant, message.message_id))
         except CommitInDoubt as doubt:
             self._doubt = (doubt, message, command)
             raise
         await self._done(message, command, results)
+
+    def _work(self, command: AnyCommand, tenant: str | None, message_id: str | None) -> Work:
+        if isinstance(command, OnPipelines | OnStages):
+            return partial(self._pipeline_acting.apply, command=command, tenant=tenant)
+        key = f"rerun:{message_id}" if message_id else None
+        return partial(self._acting.apply, command=command, tenant=tenant, key=key)
 
     async def _stop_selected(self, command: Stop, tenant: str | None) -> list[CommandResult]:
         """In bounded transactions; after trouble the selection is made anew, and those stopped are no longer in it."""
@@ -96,7 +107,7 @@ class ControlDoor:
             await self._done(message, command, doubt.value)
         self._doubt = None
 
-    async def _done(self, message: Incoming, command: AnyCommand, results: Sequence[CommandResult]) -> None:
+    async def _done(self, message: Incoming, command: AnyCommand, results: Results) -> None:
         reply: dict[str, Any] = {"results": [_told(result) for result in results[:RESULTS_MAX]]}
         if len(results) > RESULTS_MAX:
             reply["omitted"] = len(results) - RESULTS_MAX
@@ -129,10 +140,14 @@ def _allowed(command: AnyCommand, routing_key: str) -> str | None:
     return routing_key
 
 
-def _told(result: CommandResult) -> dict[str, Any]:
-    told = {"job_id": str(result.job_id), "status": result.status, "accepted": result.accepted, "code": result.code}
+def _told(result: CommandResult | WorkflowResult) -> dict[str, Any]:
+    if isinstance(result, WorkflowResult):
+        told: dict[str, Any] = {f"{result.kind}_id": str(result.id)}
+    else:
+        told = {"job_id": str(result.job_id)}
+    told |= {"status": result.status, "accepted": result.accepted, "code": result.code}
     if result.reason is not None:
         told["reason"] = result.reason
-    if result.new_job_id is not None:
+    if isinstance(result, CommandResult) and result.new_job_id is not None:
         told["new_job_id"] = str(result.new_job_id)
     return told

@@ -9,6 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from jobservice.broker.bodies import read_json
 from jobservice.control.limits import SetLimit
 from jobservice.control.members import Command, Name, Priority, ShortText, ZonedDate, given, written, wrong
+from jobservice.control.pipelines import (
+    ChangePipelines,
+    ChangeStages,
+    SetPipelinePriority,
+    StopPipelines,
+    UpdatePipelineMetadata,
+    UpdateStageMetadata,
+)
 from jobservice.domain.errors import InvalidSubmission
 from jobservice.domain.pipeline_facts import PipelineKind
 from jobservice.domain.states import FINAL, JobStatus
@@ -205,6 +213,12 @@ AnyCommand = (
     | ReleaseClass
     | Drain
     | RegisterSubscription
+    | ChangePipelines
+    | StopPipelines
+    | SetPipelinePriority
+    | UpdatePipelineMetadata
+    | ChangeStages
+    | UpdateStageMetadata
 )
 OPERATORS_ONLY: Final = (PauseQueue, SetLimit, HoldClass, ReleaseClass, Drain)
 _ADAPTER: Final[TypeAdapter[AnyCommand]] = TypeAdapter(Annotated[AnyCommand, Field(discriminator="command")])
@@ -216,7 +230,7 @@ def read_command(body: bytes) -> AnyCommand:
     if not isinstance(content, dict):
         raise InvalidSubmission("a command must be an object")
     try:
-        return _ADAPTER.validate_json(dump(to_plain(content, PARAMETERS_DEPTH_MAX)))
+        return _ADAPTER.validate_json(dump(to_plain(content, 1 + PARAMETERS_DEPTH_MAX)))
     except NotJson as error:
         field = error.where.removeprefix(".") or None
         raise InvalidSubmission(f"{field}: {error.reason}" if field else error.reason, field=field) from None

@@ -54,6 +54,10 @@ class PipelineReader:
         rows = self._sql.get_stages(connection, pipelines=list(pipelines), stages=list(stages), counted=counted)
         return [_decoded(row) async for row in rows]
 
+    async def stage_ids(self, connection: asyncpg.Connection, pipeline_id: UUID) -> list[UUID]:
+        """The stages of a pipeline, in their order."""
+        return [row["id"] async for row in self._sql.stage_ids_of(connection, pipeline=pipeline_id)]
+
     async def find(
         self, connection: asyncpg.Connection, wanted: PipelineFilter, *, after: UUID | None, limit: int
     ) -> list[dict[str, Any]]:

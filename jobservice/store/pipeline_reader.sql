@@ -23,6 +23,9 @@ LEFT JOIN LATERAL (
 WHERE t.pipeline_id = ANY (:pipelines::uuid[]) OR t.id = ANY (:stages::uuid[])
 ORDER BY t.pipeline_id, t.position;
 
+-- name: stage_ids_of(pipeline)
+SELECT t.id FROM jobservice.stage t WHERE t.pipeline_id = :pipeline ORDER BY t.position;
+
 -- name: find_pipeline_ids(name, statuses, owner, after, limit)
 -- Newest first: ids are ordered by time (version 7), so the key is read backwards.
 SELECT p.id FROM jobservice.pipeline p

@@ -1,4 +1,5 @@
-"""The door for submissions that come as messages: a group is stored by one call, and each message answered.
+"""The door for submissions that come as messages: the jobs of a group are stored by one call, pipelines one by one, and
+each message is answered.
 
 Handler of the consumer of the submissions queue. It decides messages and sends nothing itself. Nothing is lost: what
 cannot be stored now is left undecided. Nothing is stored twice: a commit whose answer was lost is asked for, and a
@@ -9,18 +10,26 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from itertools import accumulate
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 import structlog
 
 from jobservice.broker.bodies import answer, refuse
 from jobservice.broker.incoming import Incoming
-from jobservice.domain.errors import DatabaseUnavailable, InvalidSubmission, UnavailableError
+from jobservice.domain.errors import (
+    DatabaseUnavailable,
+    InvalidSubmission,
+    NotLegal,
+    UnavailableError,
+    UnknownPipeline,
+    UnknownStage,
+)
 from jobservice.lifecycle.submission import Submitted, Submitter
 from jobservice.store.session import Session
 from jobservice.store.transactions import CommitInDoubt, Transactions
 from jobservice.submission.reading import Submission, placed, read
+from jobservice.submission.trees import Tree, TreeStore
 
 log = structlog.get_logger(__name__)
 
@@ -43,13 +52,24 @@ class SubmissionDoor:
     def __init__(self, *, session: Session, schema: str, max_bytes: int) -> None:
         self._transactions = Transactions(session=session)
         self._submitter = Submitter(schema=schema)
+        self._trees = TreeStore(schema=schema)
         self._max_bytes = max_bytes
-        self._doubt: tuple[CommitInDoubt, Portion] | None = None
+        self._doubt: tuple[CommitInDoubt, Portion | Tree] | None = None
 
     async def __call__(self, messages: Sequence[Incoming]) -> None:
         """Decide `messages`."""
         await self._settle_doubt()
-        pending = list(reversed(_portions(await self._read(messages))))
+        read_ones = await self._read(messages)
+        held_up = await self._store_jobs([each for each in read_ones if isinstance(each, Submission)])
+        for tree in read_ones:
+            if isinstance(tree, Tree):
+                held_up = await self._store_tree(tree) or held_up
+        if held_up is not None and not all(message.decided for message in messages):
+            raise held_up
+
+    async def _store_jobs(self, submissions: Sequence[Submission]) -> UnavailableError | None:
+        """Store what can be stored; what held up the rest, if anything did."""
+        pending = list(reversed(_portions(submissions)))
         held_up: UnavailableError | None = None
         while pending:
             portion = pending.pop()
@@ -60,11 +80,29 @@ class SubmissionDoor:
             except UnavailableError as error:
                 held_up, rest = error, _halves(portion)
             pending.extend(reversed(rest))
-        if held_up is not None and not all(message.decided for message in messages):
-            raise held_up
+        return held_up
 
-    async def _read(self, messages: Sequence[Incoming]) -> list[Submission]:
-        submissions = []
+    async def _store_tree(self, tree: Tree) -> UnavailableError | None:
+        """Store a pipeline, or what is added to one; what held it up, if anything did."""
+        try:
+            _accept_tree(tree, await self._transactions.run(partial(self._trees.store, tree=tree)))
+        except CommitInDoubt as doubt:
+            self._doubt = (doubt, tree)
+            raise
+        except DatabaseUnavailable:
+            raise
+        except UnavailableError as error:
+            return error
+        except NotLegal as error:
+            refuse(tree.message, InvalidSubmission(str(error), code=error.code), status=error.status)
+        except (UnknownPipeline, UnknownStage) as error:
+            refuse(tree.message, InvalidSubmission(str(error), code=error.code))
+        except InvalidSubmission as error:
+            refuse(tree.message, error)
+        return None
+
+    async def _read(self, messages: Sequence[Incoming]) -> list[Submission | Tree]:
+        submissions: list[Submission | Tree] = []
         for message in messages:
             if message.decided:
                 continue
@@ -98,9 +136,12 @@ class SubmissionDoor:
     async def _settle_doubt(self) -> None:
         if self._doubt is None:
             return
-        doubt, portion = self._doubt
+        doubt, asked = self._doubt
         if await self._transactions.committed(doubt):
-            _accept(portion, doubt.value)
+            if isinstance(asked, Tree):
+                _accept_tree(asked, doubt.value)
+            else:
+                _accept(asked, doubt.value)
         self._doubt = None
 
 
@@ -148,3 +189,8 @@ def _accept(portion: Portion, stored: Submitted) -> None:
         start = end
     created = sum(created for _, created in stored.jobs)
     log.info("job.submit", messages=len(portion), jobs=len(stored.jobs), created=created)
+
+
+def _accept_tree(tree: Tree, stored: dict[str, Any]) -> None:
+    answer(tree.message, stored)
+    log.info("pipeline.submit", what=tree.kind, pipeline_id=stored.get("pipeline_id"), to=tree.to and str(tree.to))

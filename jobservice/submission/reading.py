@@ -1,17 +1,16 @@
-"""Reads a submission message: its jobs as JSON texts that the SQL function `submit` takes. Asks no server."""
+"""Reads a submission message: a tree, or jobs as JSON texts that the SQL function `submit` takes. Asks no server."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from jobservice.broker.bodies import read_json
 from jobservice.broker.incoming import Incoming
 from jobservice.domain.errors import InvalidSubmission
 from jobservice.domain.names import is_name
 from jobservice.sdk.json_values import PARAMETERS_DEPTH_MAX, NotJson, dump, to_plain
-
-JOBS_MAX: Final = 100_000
-"""Members of one batch: what is stored at once must end well within the statement timeout."""
+from jobservice.submission.bounds import JOBS_MAX
+from jobservice.submission.trees import Tree, is_tree, read_tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +31,16 @@ class Submission:
         return sum(map(len, self.jobs))
 
 
-def read(message: Incoming, *, max_bytes: int) -> Submission:
+def read(message: Incoming, *, max_bytes: int) -> Submission | Tree:
     """The submission in `message`, tenant and idempotency key filled in. Raises InvalidSubmission."""
     content = read_json(message.body, max_bytes=max_bytes)
+    key = f"amqp:{message.message_id}" if message.message_id else None
+    if is_tree(content):
+        return read_tree(content, message, tenant=_tenant_of(message), key=key)
+    return _read_jobs(content, message, key)
+
+
+def _read_jobs(content: Any, message: Incoming, key: str | None) -> Submission:
     batch = isinstance(content, list)
     members: Sequence[Any] = content if batch else [content]
     if len(members) > JOBS_MAX:
@@ -42,7 +48,6 @@ def read(message: Incoming, *, max_bytes: int) -> Submission:
             f"the batch has {len(members):,} jobs; at most {JOBS_MAX:,} are taken", code="too_large"
         )
     tenant = _tenant_of(message)
-    key = f"amqp:{message.message_id}" if message.message_id else None
     jobs = []
     for index, job in enumerate(members):
         try:
@@ -71,6 +76,8 @@ def _tenant_of(message: Incoming) -> str:
 def _text(job: Any, tenant: str, key: str | None) -> str:
     if not isinstance(job, dict):
         raise InvalidSubmission("a job must be an object")
+    if is_tree(job):
+        raise InvalidSubmission("a batch holds jobs only: send each pipeline as a message of its own", field="pipeline")
     if job.get("tenant") not in (None, tenant):
         raise InvalidSubmission(f"tenant is not that of the routing key, {tenant!r}", field="tenant")
     job["tenant"] = tenant
