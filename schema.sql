@@ -310,10 +310,13 @@ CREATE TABLE IF NOT EXISTS stage (
   open_date         timestamptz,
   start_date        timestamptz,
   stop_date         timestamptz,
+  idempotency_key   text,                                        -- what is added twice under one key is there once
   UNIQUE (pipeline_id, position),
   CONSTRAINT stage_counts_fit CHECK (least(succeeded, failed, aborted, retried) >= 0 AND succeeded + failed + aborted <= total),
   CONSTRAINT stage_status_fits CHECK ((status IN ('SUCCEEDED', 'FAILED', 'ABORTED')) = (stop_date IS NOT NULL) AND (stop_date IS NULL OR succeeded + failed + aborted = total))
 ) WITH (fillfactor = 50);
+ALTER TABLE stage ADD COLUMN IF NOT EXISTS idempotency_key text;
+CREATE UNIQUE INDEX IF NOT EXISTS stage_key ON stage (pipeline_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
 
 -- What is to be published of pipelines and stages: arrays of facts in their order, one row per transaction. The id is drawn under the pipeline's lock.
 CREATE TABLE IF NOT EXISTS pipeline_outbox (
@@ -914,9 +917,9 @@ $$;
 CREATE OR REPLACE FUNCTION stage_problem(stage jsonb) RETURNS text[] LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
   SELECT CASE
     WHEN jsonb_typeof(stage) <> 'object' THEN ARRAY['bad_field', NULL, 'a stage must be an object']
-    WHEN stage - ARRAY['name', 'job_class', 'data', 'user_metadata', 'hold', 'open', 'on_failure', 'allowed_failures', 'max_attempts', 'jobs'] <> '{}'
-      THEN ARRAY['unknown_field', first_member(stage - ARRAY['name', 'job_class', 'data', 'user_metadata', 'hold', 'open', 'on_failure', 'allowed_failures', 'max_attempts', 'jobs']),
-                 'is not a field of a stage']
+    WHEN stage - ARRAY['name', 'job_class', 'data', 'user_metadata', 'hold', 'open', 'on_failure', 'allowed_failures', 'max_attempts', 'idempotency_key', 'jobs'] <> '{}'
+      THEN ARRAY['unknown_field', first_member(stage - ARRAY['name', 'job_class', 'data', 'user_metadata', 'hold', 'open', 'on_failure', 'allowed_failures', 'max_attempts',
+                   'idempotency_key', 'jobs']), 'is not a field of a stage']
     WHEN stage -> 'name' <> 'null' AND (jsonb_typeof(stage -> 'name') <> 'string' OR stage ->> 'name' !~ '^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$')
       THEN ARRAY['bad_field', 'name', 'must match [A-Za-z0-9][A-Za-z0-9_-]{0,63}']
     WHEN stage -> 'hold' <> 'null' AND jsonb_typeof(stage -> 'hold') <> 'boolean' THEN ARRAY['bad_field', 'hold', 'must be true or false']
@@ -930,7 +933,7 @@ CREATE OR REPLACE FUNCTION stage_problem(stage jsonb) RETURNS text[] LANGUAGE sq
       THEN ARRAY[CASE WHEN document_problem(stage -> 'data') LIKE '%larger%' THEN 'too_large' ELSE 'bad_field' END, 'data', document_problem(stage -> 'data')]
     WHEN stage -> 'jobs' <> 'null' AND jsonb_typeof(stage -> 'jobs') <> 'array' THEN ARRAY['bad_field', 'jobs', 'must be an array']
     ELSE submission_problem(jsonb_strip_nulls(jsonb_build_object('job_class', coalesce(nullif(stage -> 'job_class', 'null'), '"any"'), 'user_metadata', stage -> 'user_metadata',
-                                                                 'max_attempts', stage -> 'max_attempts')))
+                                                                 'max_attempts', stage -> 'max_attempts', 'idempotency_key', stage -> 'idempotency_key')))
   END
 $$;
 
@@ -987,6 +990,7 @@ DECLARE
   s      stage%ROWTYPE;
   made   uuid[] := '{}';
   at_position integer := coalesce((SELECT max(t.position) FROM stage t WHERE t.pipeline_id = (p).id), 0);
+  known  uuid;
   stored integer;
   opens  boolean;     -- the first stage of a pipeline that has started: its jobs are queued at once
 BEGIN
@@ -994,14 +998,20 @@ BEGIN
     IF e.problem IS NOT NULL THEN
       PERFORM refuse_document(format('%s[%s]', place, e.n), e.problem);
     END IF;
+    SELECT t.id INTO known FROM stage t WHERE t.pipeline_id = (p).id AND t.idempotency_key = e.stage ->> 'idempotency_key';
+    IF FOUND THEN
+      made := made || known;
+      CONTINUE;
+    END IF;
     at_position := at_position + 1;
     opens := at_position = 1 AND (p).status = 'QUEUED' AND NOT (p).paused AND NOT coalesce((e.stage ->> 'hold')::boolean, false)
              AND CASE jsonb_typeof(e.stage -> 'jobs') WHEN 'array' THEN e.stage -> 'jobs' <> '[]' ELSE false END;
-    INSERT INTO stage (status, sequence, open_date, id, pipeline_id, position, name, job_class, hold, open, on_failure, allowed_failures, max_attempts, data, user_metadata)
+    INSERT INTO stage (status, sequence, open_date, id, pipeline_id, position, name, job_class, hold, open, on_failure, allowed_failures, max_attempts, data, user_metadata, idempotency_key)
     VALUES (CASE WHEN opens THEN 'QUEUED' ELSE 'PENDING' END, CASE WHEN opens THEN 2 ELSE 1 END, CASE WHEN opens THEN clock_timestamp() END, new_job_id(), (p).id, at_position, coalesce(e.stage ->> 'name', 'stage-' || at_position), e.stage ->> 'job_class',
             coalesce((e.stage ->> 'hold')::boolean, false), coalesce((e.stage ->> 'open')::boolean, false), coalesce(e.stage ->> 'on_failure', 'finish_stage'),
             CASE WHEN e.stage ->> 'on_failure' = 'continue' THEN coalesce((e.stage ->> 'allowed_failures')::double precision, 1) ELSE 0 END,
-            coalesce((e.stage ->> 'max_attempts')::numeric::integer, 3), coalesce(nullif(e.stage -> 'data', 'null'), '{}'), coalesce(nullif(e.stage -> 'user_metadata', 'null'), '{}'))
+            coalesce((e.stage ->> 'max_attempts')::numeric::integer, 3), coalesce(nullif(e.stage -> 'data', 'null'), '{}'), coalesce(nullif(e.stage -> 'user_metadata', 'null'), '{}'),
+            e.stage ->> 'idempotency_key')
     RETURNING * INTO s;
     made := made || s.id;
     IF jsonb_typeof(e.stage -> 'jobs') = 'array' THEN

@@ -9,17 +9,10 @@ from typing import Any
 from uuid import UUID
 
 from jobservice.broker.messages import JobEvent
-from jobservice.broker.names import OPERATOR_KEY
+from jobservice.client.asking import Asking
 from jobservice.client.broker import ClientBroker
 from jobservice.client.endings import Endings
-from jobservice.client.requests import Requests
-from jobservice.domain.errors import (
-    InvalidSubmission,
-    JobServiceError,
-    NotLegal,
-    UnavailableError,
-    UnknownJob,
-)
+from jobservice.domain.errors import InvalidSubmission
 from jobservice.domain.names import DEFAULT_QUEUE
 from jobservice.domain.states import JobStatus
 from jobservice.lifecycle.commands import CommandResult
@@ -33,19 +26,16 @@ _JOBS_KEPT = 100_000
 class AmqpJobs:
     """Submits and commands through one broker."""
 
-    def __init__(self, *, broker: ClientBroker, tenant: str | None) -> None:
-        """`tenant` signs commands; None: the operator's key, which may act on every tenant's jobs."""
-        self._names = broker.names
-        self._requests = Requests(broker=broker)
+    def __init__(self, *, broker: ClientBroker, asking: Asking) -> None:
+        self._asking = asking
         self._broker = broker
         self._endings: dict[str, Endings] = {}
-        self._tenant = tenant
         self._submitted: OrderedDict[UUID, JobInfo] = OrderedDict()
         self._unpublished: frozenset[str] = frozenset()
 
     async def close(self) -> None:
         """Stop listening."""
-        await self._requests.close()
+        await self._asking.close()
         for endings in self._endings.values():
             await endings.close()
 
@@ -60,7 +50,7 @@ class AmqpJobs:
         # Before the submission: a short job's end would be published before anybody listened.
         (tenant,) = tenants
         await self._listen(tenant)
-        reply = _accepted(await self._requests.ask(self._names.submit, tenant, text.encode()))
+        reply = await self._asking.submit(tenant, text)
         self._unpublished = frozenset(reply.get("unpublished_queues", ()))
         created = [
             replace(job, job_id=UUID(job_id), sequence=1) for job, job_id in zip(jobs, reply["job_ids"], strict=True)
@@ -73,7 +63,7 @@ class AmqpJobs:
         if not ids:
             return []
         body = {"command": verb, "job_ids": [str(job_id) for job_id in ids], **_members(given)}
-        reply = await self._ask(body)
+        reply = await self._asking.command(body)
         by_id = {UUID(result["job_id"]): result for result in reply["results"]}
         return [_result(job_id, by_id[job_id]) for job_id in ids]
 
@@ -81,7 +71,7 @@ class AmqpJobs:
         """Stop all that match; those that accepted it."""
         selection = {"tenant": wanted.tenant, "job_class": wanted.job_class, "owner": wanted.owner, "reason": reason}
         body = {"command": "stop", "status": list(wanted.statuses or ()), **_members(selection)}
-        results = [_result(UUID(told["job_id"]), told) for told in (await self._ask(body))["results"]]
+        results = [_result(UUID(told["job_id"]), told) for told in (await self._asking.command(body))["results"]]
         return [result for result in results if result.accepted]
 
     async def rerun(self, job_id: UUID) -> JobInfo:
@@ -89,7 +79,7 @@ class AmqpJobs:
         original = self._submitted.get(job_id)
         if original is not None:
             await self._listen(original.tenant)
-        reply = await self._ask({"command": "rerun", "job_ids": [str(job_id)]})
+        reply = await self._asking.command({"command": "rerun", "job_ids": [str(job_id)]})
         (result,) = reply["results"]
         refusal = _result(job_id, result).refusal("rerun")
         if refusal is not None:
@@ -102,12 +92,12 @@ class AmqpJobs:
 
     async def command_tenant(self, verb: str, tenant: str) -> None:
         """Pause or resume a tenant."""
-        await self._ask({"command": verb, "tenant": tenant})
+        await self._asking.command({"command": verb, "tenant": tenant})
 
     async def note_subscription(self, name: str, wanted: dict[str, Any]) -> None:
         """Have a durable subscription noted, when a daemon comes to it: nobody waits for a list of operators."""
         body = {"command": "register_subscription", "name": name, "filter": wanted}
-        await self._requests.send(self._names.command, self._tenant or OPERATOR_KEY, dump(body).encode())
+        await self._asking.send(body)
 
     async def wait(self, job_id: UUID, timeout: float | None) -> JobInfo:
         """The job once its last event has come; of it only what an event tells is known. Raises TimeoutError."""
@@ -134,10 +124,6 @@ class AmqpJobs:
             self._endings[tenant] = Endings(broker=self._broker, tenant=tenant)
         await self._endings[tenant].listen()
 
-    async def _ask(self, body: dict[str, Any]) -> dict[str, Any]:
-        key = self._tenant or OPERATOR_KEY
-        return _accepted(await self._requests.ask(self._names.command, key, dump(body).encode()))
-
     def _remember(self, jobs: Sequence[JobInfo]) -> None:
         for job in jobs:
             assert job.job_id is not None
@@ -153,25 +139,6 @@ def _members(given: dict[str, Any]) -> dict[str, Any]:
         for name, value in given.items()
         if value is not None
     }
-
-
-def _accepted(reply: dict[str, Any]) -> dict[str, Any]:
-    """The reply, or the error that it tells of."""
-    error = reply.get("error")
-    if error is not None:
-        raise _error(error)
-    return reply
-
-
-def _error(told: dict[str, Any]) -> JobServiceError:
-    code, message, details = told["code"], told["message"], told.get("details") or {}
-    if code == "unavailable":
-        return UnavailableError(message)
-    if code == "unknown_job":
-        return UnknownJob(details.get("job_id", message))
-    if code == "not_legal":
-        return NotLegal(details.get("job_id"), "change", details.get("status", "in another status"))
-    return InvalidSubmission(message, code=code, field=details.get("field"), index=details.get("index"))
 
 
 def _result(job_id: UUID, told: dict[str, Any]) -> CommandResult:

@@ -7,8 +7,10 @@ from uuid import UUID
 import asyncpg
 
 from jobservice.broker.pipeline_messages import PipelineEvent
+from jobservice.client.amqp_pipelines import AmqpPipelines
 from jobservice.client.answers import Page, PipelinePage, all_accepted
 from jobservice.client.arguments import plain_object, priority_number, reason_text, statuses_of
+from jobservice.client.asking import Asking
 from jobservice.client.broker import ClientBroker
 from jobservice.client.database import ClientDatabase
 from jobservice.client.selection import pipeline_selection
@@ -33,14 +35,21 @@ class Pipelines:
     """Commands on several ids try each of them; where one was refused, the first refusal is raised when all were tried.
 
     With `connection` it happens inside the caller's own transaction. A verb that moves thousands of jobs goes on until
-    all are moved, in transactions of 1,000.
+    all are moved, in transactions of 1,000. By messages alone daemons do that, and nothing can be read.
     """
 
     def __init__(
-        self, *, database: ClientDatabase | None, broker: ClientBroker | None, note: Note, schema: str
+        self,
+        *,
+        database: ClientDatabase | None,
+        broker: ClientBroker | None,
+        asking: Asking | None,
+        note: Note,
+        schema: str,
     ) -> None:
         """`note` writes a durable subscription down where operators list them."""
         self._sql = SqlPipelines(database=database, schema=schema) if database is not None else None
+        self._amqp = AmqpPipelines(asking=asking) if asking is not None else None
         self._broker = broker
         self._note = note
 
@@ -52,7 +61,7 @@ class Pipelines:
         A mapping has the members of a submission. Raises InvalidSubmission; its field is a path such as
         `stages[1].jobs[0].priority`.
         """
-        return await self._need_sql("create").create(_written(pipeline, _PIPELINE_DEPTH), connection)
+        return await self._way.create(_written(pipeline, _PIPELINE_DEPTH), connection)
 
     async def add_stage(
         self,
@@ -62,7 +71,7 @@ class Pipelines:
         connection: asyncpg.Connection | None = None,
     ) -> StageInfo:
         """Add a stage behind those there are. Raises UnknownPipeline, NotLegal, InvalidSubmission."""
-        return await self._need_sql("add_stage").add_stage(pipeline_id, _written(stage, _STAGE_DEPTH), connection)
+        return await self._way.add_stage(pipeline_id, _written(stage, _STAGE_DEPTH), connection)
 
     async def add_jobs(
         self,
@@ -75,7 +84,7 @@ class Pipelines:
 
         Raises UnknownStage, NotLegal, InvalidSubmission.
         """
-        return await self._need_sql("add_jobs").add_jobs(stage_id, dump(stage_jobs(jobs)), connection)
+        return await self._way.add_jobs(stage_id, dump(stage_jobs(jobs)), connection)
 
     async def start(self, *ids: UUID, connection: asyncpg.Connection | None = None) -> list[WorkflowResult]:
         """PENDING → QUEUED; the first stage opens. Raises UnknownPipeline, NotLegal."""
@@ -228,14 +237,20 @@ class Pipelines:
     async def _command(
         self, verb: PipelineVerb, ids: Sequence[UUID], connection: asyncpg.Connection | None, argument: Any = None
     ) -> list[WorkflowResult]:
-        results = await self._need_sql(verb).command(verb, ids, argument, connection)
+        results = await self._way.command(verb, ids, argument, connection)
         return all_accepted(verb, results)
 
     async def _command_stages(
         self, verb: StageVerb, ids: Sequence[UUID], connection: asyncpg.Connection | None, argument: Any = None
     ) -> list[WorkflowResult]:
-        results = await self._need_sql(verb).command_stages(verb, ids, argument, connection)
+        results = await self._way.command_stages(verb, ids, argument, connection)
         return all_accepted(verb, results)
+
+    @property
+    def _way(self) -> SqlPipelines | AmqpPipelines:
+        way = self._sql or self._amqp
+        assert way is not None  # `connect` asks for one of the two
+        return way
 
     def _need_sql(self, what: str) -> SqlPipelines:
         if self._sql is None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from jobservice.broker.messages import JobEvent
 from jobservice.client.amqp_jobs import AmqpJobs
 from jobservice.client.answers import Page, Run, all_accepted
 from jobservice.client.arguments import class_name, job_filter, priority_number, statuses_of, zoned
+from jobservice.client.asking import Asking
 from jobservice.client.broker import ClientBroker
 from jobservice.client.database import ClientDatabase
 from jobservice.client.operations import Operations
@@ -46,8 +48,11 @@ class JobInfoService:
         self._database = database
         self._broker = broker
         self._sql = SqlJobs(database=database, schema=schema) if database is not None else None
-        self._amqp = AmqpJobs(broker=broker, tenant=tenant) if broker is not None else None
+        asking = Asking(broker=broker, tenant=tenant) if broker is not None else None
+        self._amqp = AmqpJobs(broker=broker, asking=asking) if broker is not None and asking is not None else None
         self._schema = schema
+        self.pipelines = Pipelines(database=database, broker=broker, asking=asking, note=self._note, schema=schema)
+        """Pipelines and their stages."""
 
     @classmethod
     @asynccontextmanager
@@ -151,17 +156,11 @@ class JobInfoService:
 
     async def pause_tenant(self, tenant: str) -> None:
         """Start no more jobs of this tenant; running ones go on."""
-        if self._database is not None:
-            await self.operations.pause_tenant(tenant)
-        else:
-            await self._need_amqp().command_tenant("pause_tenant", tenant)
+        await self._command_tenant("pause_tenant", tenant)
 
     async def resume_tenant(self, tenant: str) -> None:
         """Start jobs of this tenant again."""
-        if self._database is not None:
-            await self.operations.resume_tenant(tenant)
-        else:
-            await self._need_amqp().command_tenant("resume_tenant", tenant)
+        await self._command_tenant("resume_tenant", tenant)
 
     async def get(self, job_id: UUID) -> JobInfo:
         """One job as it stands. Raises UnknownJob."""
@@ -254,11 +253,6 @@ class JobInfoService:
         )
 
     @property
-    def pipelines(self) -> Pipelines:
-        """Pipelines and their stages."""
-        return Pipelines(database=self._database, broker=self._broker, note=self._note, schema=self._schema)
-
-    @property
     def operations(self) -> Operations:
         """Daemons, tenants, queues, pauses and limits."""
         return Operations(database=self._need_database("this"), schema=self._schema)
@@ -288,6 +282,10 @@ class JobInfoService:
     async def _command(self, verb: str, ids: Sequence[UUID], **given: Any) -> list[CommandResult]:
         way = self._sql or self._need_amqp()
         return all_accepted(verb, await way.command(verb, ids, **given))
+
+    async def _command_tenant(self, verb: str, tenant: str) -> None:
+        command = getattr(self.operations, verb) if self._database else partial(self._need_amqp().command_tenant, verb)
+        await command(tenant)
 
     def _need_database(self, what: str) -> ClientDatabase:
         if self._database is None:

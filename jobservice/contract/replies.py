@@ -44,6 +44,8 @@ class StagesStored(TypedDict):
 
     stage_ids: list[UUID]
     """Those that were added, in their order."""
+    positions: list[int]
+    """Where they stand in the pipeline, from 1."""
 
 
 @told

@@ -50,6 +50,8 @@ class StageSubmission(BaseModel):
     """A share of its jobs, for `continue`; 1 where none is given."""
     max_attempts: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Of those of its jobs that say nothing else; 3 where none is given."""
+    idempotency_key: Annotated[Text, Field(min_length=1, max_length=512)] | None = None
+    """Added twice to a pipeline it is there once. Over AMQP the message id serves where none is given."""
     jobs: Annotated[list[StageJob], Field(max_length=JOBS_MAX)] | None = None
 
 

@@ -41,11 +41,14 @@ class Stage:
     """A share from 0 to 1, with `continue`."""
     max_attempts: int | None = None
     """Of those of its jobs that say nothing else; None: 3."""
+    idempotency_key: str | None = None
+    """Added twice under one key it is there once, as it was added first."""
 
     def to_submission(self) -> dict[str, Any]:
         """The members that differ from the service's defaults. Raises InvalidSubmission, naming the field."""
         submission = _members(
-            self, ("name", "data", "user_metadata", "hold", "open", "allowed_failures", "max_attempts")
+            self,
+            ("name", "data", "user_metadata", "hold", "open", "allowed_failures", "max_attempts", "idempotency_key"),
         )
         if self.job_class is not None:
             named = self.job_class
@@ -113,6 +116,7 @@ class StageInfo:
     sequence: int
     data: Mapping[str, Any]
     user_metadata: Mapping[str, Any]
+    idempotency_key: str | None = None
     created_date: datetime
     open_date: datetime | None = None
     start_date: datetime | None = None

@@ -58,6 +58,10 @@ class PipelineReader:
         """The stages of a pipeline, in their order."""
         return [row["id"] async for row in self._sql.stage_ids_of(connection, pipeline=pipeline_id)]
 
+    async def positions(self, connection: asyncpg.Connection, stages: Sequence[UUID]) -> list[int]:
+        """Where these stages stand in their pipelines."""
+        return [row["position"] async for row in self._sql.positions_of(connection, stages=list(stages))]
+
     async def find(
         self, connection: asyncpg.Connection, wanted: PipelineFilter, *, after: UUID | None, limit: int
     ) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ ORDER BY g.n;
 -- name: get_stages(pipelines, stages, counted)
 -- Those of these pipelines, and these. Waiting and live jobs are counted in the same statement, so that with the counters of the row they make the total.
 SELECT t.id AS stage_id, t.pipeline_id, t.position, t.name, t.job_class, t.status, t.hold, t.open, t.on_failure, t.allowed_failures, t.max_attempts, t.reason,
-       t.total, t.succeeded, t.failed, t.aborted, t.retried, t.percent_completed, t.sequence, t.data::text, t.user_metadata::text, t.created_date, t.open_date,
+       t.total, t.succeeded, t.failed, t.aborted, t.retried, t.percent_completed, t.sequence, t.data::text, t.user_metadata::text, t.idempotency_key, t.created_date, t.open_date,
        t.start_date, t.stop_date, CASE WHEN :counted THEN coalesce(w.pending, 0) END AS pending, CASE WHEN :counted THEN coalesce(w.queued, 0) END AS queued,
        CASE WHEN :counted THEN coalesce(w.running, 0) END AS running
 FROM jobservice.stage t
@@ -25,6 +25,9 @@ ORDER BY t.pipeline_id, t.position;
 
 -- name: stage_ids_of(pipeline)
 SELECT t.id FROM jobservice.stage t WHERE t.pipeline_id = :pipeline ORDER BY t.position;
+
+-- name: positions_of(stages)
+SELECT t.position FROM unnest(:stages::uuid[]) WITH ORDINALITY g(id, n) JOIN jobservice.stage t ON t.id = g.id ORDER BY g.n;
 
 -- name: find_pipeline_ids(name, statuses, owner, after, limit)
 -- Newest first: ids are ordered by time (version 7), so the key is read backwards.

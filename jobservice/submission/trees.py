@@ -54,7 +54,7 @@ def read_tree(content: dict[str, Any], message: Incoming, *, tenant: str, key: s
         _sign(content[kind], tenant, key)
     else:
         _check_array(content[kind], kind)
-        if kind == "jobs" and key is not None:
+        if key is not None:
             _give_keys(content[kind], key)
     _check_size(content, kind)
     return Tree(message, kind, tenant, _text(content[kind], kind), _identity(content, owner))
@@ -76,7 +76,8 @@ class TreeStore:
         assert tree.to is not None
         if tree.kind == "stages":
             added = await self._pipelines.add_stages(connection, tree.to, tree.text, tenant=tree.tenant)
-            return {"stage_ids": [str(each) for each in added]}
+            positions = await self._reader.positions(connection, added)
+            return {"stage_ids": [str(each) for each in added], "positions": positions}
         jobs = await self._pipelines.add_jobs(connection, tree.to, tree.text, tenant=tree.tenant)
         return {"job_ids": [str(job_id) for job_id, _ in jobs]}
 
@@ -96,10 +97,10 @@ def _check_array(members: Any, kind: Kind) -> None:
         raise InvalidSubmission(f"{kind} must be an array", field=kind)
 
 
-def _give_keys(jobs: list[Any], key: str) -> None:
-    for n, job in enumerate(jobs):
-        if isinstance(job, dict) and job.get("idempotency_key") is None:
-            job["idempotency_key"] = f"{key}/{n}"
+def _give_keys(members: list[Any], key: str) -> None:
+    for n, member in enumerate(members):
+        if isinstance(member, dict) and member.get("idempotency_key") is None:
+            member["idempotency_key"] = f"{key}/{n}"
 
 
 def _check_size(content: dict[str, Any], kind: Kind) -> None:

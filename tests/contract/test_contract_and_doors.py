@@ -251,6 +251,7 @@ def test_the_contract_has_the_fields_of_pipelines_and_stages_and_no_others(datab
     stage = {
         "name": "s", "job_class": "Nap", "data": {"a": 1}, "user_metadata": {"b": 1}, "hold": True, "open": True,
         "on_failure": "continue", "allowed_failures": 0.5, "max_attempts": 2, "jobs": [job],
+        "idempotency_key": "i",
     }  # fmt: skip
     pipeline = {
         "name": "p", "tenant": "acme", "queue": "q", "priority": "HIGH", "owner": "o", "description": "d",
