@@ -2,20 +2,23 @@
 door refuses the schema does not take, but for what no schema can know."""
 
 import json
+import re
 from collections.abc import Iterator
+from itertools import dropwhile, takewhile
 from typing import Any, get_args
 from uuid import uuid4
 
 import psycopg
 import pytest
 from aiormq import spec
-from contracts import complaints, document, validator
+from contracts import CONTRACT, complaints, document, validator
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from jobservice import Pipeline, Stage
 from jobservice.broker.incoming import Incoming
+from jobservice.client.pipelines import Pipelines
 from jobservice.control.wire import AnyCommand, read_command
 from jobservice.domain.errors import InvalidSubmission
 from jobservice.sdk.job_info import JobInfo
@@ -390,3 +393,40 @@ def test_schema_and_door_agree_about_any_command(command: Any) -> None:
 def test_what_is_no_command_is_refused_by_both(command: Any) -> None:
     assert refused_by_control(command) is not None
     assert not COMMAND.is_valid(command)
+
+
+# ------------------------------------------------------------------------------------------------------- in words
+
+DOCS = CONTRACT.parent
+
+
+def first_cells(document: str, heading: str) -> list[str]:
+    """What stands in backticks in the first column of the table below a heading, or below such a first cell."""
+    lines = (DOCS / document).read_text().splitlines()
+    start = next(n for n, line in enumerate(lines) if line.startswith(heading))
+    rows = takewhile(lambda line: line.startswith("|"), dropwhile(lambda line: not line.startswith("|"), lines[start:]))
+    return sorted(word for row in rows for word in re.findall(r"`(\w+)", row.split(" | ")[0]))
+
+
+def test_each_command_stands_in_a_table_of_the_documents() -> None:
+    tables = ("## On jobs", "## On pipelines and stages", "## On tenants, queues and daemons")
+
+    assert sorted(word for table in tables for word in first_cells("commands.md", table)) == WORDS
+
+
+@pytest.mark.parametrize(
+    ("document", "heading", "model"),
+    [
+        ("submission.md", "| field |", "Submission"),
+        ("pipelines.md", "| pipeline |", "PipelineFields"),
+        ("pipelines.md", "| stage |", "StageSubmission"),
+    ],
+)
+def test_each_field_stands_in_a_table_of_the_documents(document: str, heading: str, model: str) -> None:
+    assert first_cells(document, heading) == fields_of(model)
+
+
+def test_each_method_of_the_pipelines_of_a_client_stands_in_a_table_of_the_documents() -> None:
+    public = sorted(name for name in vars(Pipelines) if not name.startswith("_"))
+
+    assert first_cells("pipelines.md", "## From Python") == public
