@@ -1,0 +1,127 @@
+"""The verbs of `pipeline`: each applied to each id that is given, or to a stage."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+from jobservice.cli.call import Body, Call, command
+from jobservice.cli.connecting import jobs_of
+from jobservice.cli.exits import BadUsage, exit_of, tell, worst
+from jobservice.cli.values import named_values, priority
+from jobservice.client.pipelines import Pipelines
+from jobservice.domain.errors import JobServiceError
+
+PipelineIds = Annotated[list[UUID], typer.Argument(metavar="PIPELINE_ID...", help="Pipeline ids; each is tried.")]
+Target = Annotated[UUID, typer.Argument(metavar="PIPELINE_ID", help="Pipeline id.")]
+StageOption = Annotated[int, typer.Option("--stage", min=1, help="Position of the stage.")]
+
+
+def register_verbs(group: typer.Typer) -> None:
+    """Add the commands."""
+    verbs: dict[str, Body] = {
+        "start": start,
+        "pause": pause,
+        "resume": resume,
+        "stop": stop,
+        "restart": restart,
+        "seal": seal,
+        "delete": delete,
+        "release": release,
+        "priority": set_priority,
+        "metadata": metadata,
+    }
+    for name, verb in verbs.items():
+        command(group, name)(verb)
+
+
+async def start(call: Call, ids: PipelineIds) -> int:
+    """Start pipelines that were created PENDING."""
+    return await _each(call, ids, lambda pipelines, each: pipelines.start(each))
+
+
+async def pause(call: Call, ids: PipelineIds) -> int:
+    """Start nothing new of them; running jobs go on."""
+    return await _each(call, ids, lambda pipelines, each: pipelines.pause(each))
+
+
+async def resume(call: Call, ids: PipelineIds) -> int:
+    """Go on with paused pipelines."""
+    return await _each(call, ids, lambda pipelines, each: pipelines.resume(each))
+
+
+async def stop(
+    call: Call, ids: PipelineIds, *, reason: Annotated[str | None, typer.Option(help="Told with each job.")] = None
+) -> int:
+    """Stop pipelines: waiting jobs end ABORTED, running ones as soon as they can."""
+    return await _each(call, ids, lambda pipelines, each: pipelines.stop(each, reason=reason))
+
+
+async def restart(call: Call, ids: PipelineIds) -> int:
+    """Run again what failed or was aborted, and go on from there."""
+    return await _each(call, ids, lambda pipelines, each: pipelines.restart(each))
+
+
+async def seal(call: Call, ids: PipelineIds) -> int:
+    """Say that no more stages or jobs will come: open pipelines may finish."""
+    return await _each(call, ids, lambda pipelines, each: pipelines.seal(each))
+
+
+async def delete(call: Call, ids: PipelineIds) -> int:
+    """Remove ended pipelines with their stages and jobs."""
+    return await _each(call, ids, lambda pipelines, each: pipelines.delete(each))
+
+
+async def release(call: Call, pipeline_id: Target, *, stage: StageOption) -> None:
+    """Let a stage that is on hold open."""
+    async with jobs_of(call) as jobs:
+        stages = {each.position: each for each in await jobs.pipelines.stages(pipeline_id)}
+        if stage not in stages:
+            raise BadUsage(f"--stage {stage}: pipeline {pipeline_id} has stages 1 to {len(stages)}")
+        await jobs.pipelines.release(stages[stage].stage_id)
+    tell(f"stage {stage} ({stages[stage].name}) is released")
+
+
+async def set_priority(
+    call: Call, pipeline_id: Target, value: Annotated[str, typer.Argument(metavar="PRIORITY", help="Number or name.")]
+) -> None:
+    """Give a pipeline and its waiting jobs another priority."""
+    async with jobs_of(call) as jobs:
+        await jobs.pipelines.set_priority(pipeline_id, priority(value))
+    tell(f"pipeline {pipeline_id} has priority {value}")
+
+
+async def metadata(
+    call: Call,
+    pipeline_id: Target,
+    members: Annotated[list[str], typer.Argument(metavar="NAME=VALUE...", help="JSON, else text; null removes.")],
+) -> None:
+    """Merge members into a pipeline's metadata."""
+    patch = named_values(members, "metadata")
+    async with jobs_of(call) as jobs:
+        await jobs.pipelines.update_metadata(pipeline_id, patch)
+    tell(f"metadata of pipeline {pipeline_id}: {', '.join(patch)}")
+
+
+async def _each(call: Call, ids: list[UUID], verb: Callable[[Pipelines, UUID], Awaitable[Any]]) -> int:
+    """Each is tried, what became of it is said; the worst exit status."""
+    results: list[dict[str, Any]] = []
+    codes: list[int] = []
+    async with jobs_of(call) as jobs:
+        for pipeline_id in ids:
+            try:
+                (result,) = await verb(jobs.pipelines, pipeline_id)
+            except JobServiceError as error:
+                tell(f"jobservice: {error}")
+                codes.append(exit_of(error))
+                results.append({"pipeline_id": pipeline_id, "accepted": False, "code": error.code})
+            else:
+                results.append({"pipeline_id": pipeline_id, "status": result.status, "accepted": True, "code": None})
+    if call.json:
+        call.output.document(results)
+    else:
+        for each in results:
+            if each["accepted"]:
+                call.output.text(f"{each['pipeline_id']}\t{each['status'] or 'deleted'}")
+    return worst(codes)

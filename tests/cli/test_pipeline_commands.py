@@ -1,0 +1,152 @@
+"""The commands about pipelines on a real database: what they print where, and how they end."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from jobservice.cli.main import build
+
+Run = Callable[..., Result]
+
+FILE = """
+name: create-map
+tenant: acme
+stages:
+  - {name: process, job_class: Tile, jobs: [{parameters: {x: 1}}, {parameters: {x: 2}}]}
+  - {name: gate, job_class: Tile, hold: true, jobs: [{}]}
+  - {name: empty}
+"""
+
+
+@pytest.fixture
+def run(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Call the command line with a database, in a directory with a pipeline's file."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JOBSERVICE_DATABASE_URL", database_url)
+    for name in ("JOBSERVICE_AMQP_URL", "JOBSERVICE_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "map.yaml").write_text(FILE)
+    return lambda *arguments: CliRunner().invoke(build(), list(arguments))
+
+
+def submitted(run: Run, *options: str) -> str:
+    result = run("pipeline", "submit", "map.yaml", *options)
+    assert result.exit_code == 0, result.stderr
+    assert str(UUID(result.stdout.strip())) + "\n" == result.stdout
+    return result.stdout.strip()
+
+
+def shown(run: Run, pipeline_id: str) -> dict[str, object]:
+    told: dict[str, object] = json.loads(run("pipeline", "show", pipeline_id, "--json").stdout)
+    return told
+
+
+def test_submit_stores_the_whole_tree_and_prints_the_id_alone(run: Run) -> None:
+    pipeline = shown(run, submitted(run, "--tenant", "zeta"))
+
+    assert (pipeline["name"], pipeline["tenant"], pipeline["status"]) == ("create-map", "zeta", "QUEUED")
+    stages = pipeline["stages"]
+    assert isinstance(stages, list)
+    assert [(each["name"], each["status"], each["total"]) for each in stages] == [
+        ("process", "QUEUED", 2),
+        ("gate", "PENDING", 1),
+        ("empty", "PENDING", 0),
+    ]
+
+
+def test_a_dry_run_draws_the_stages_and_submits_nothing(run: Run) -> None:
+    result = run("pipeline", "submit", "map.yaml", "--dry-run")
+
+    assert (result.exit_code, json.loads(run("pipeline", "list", "--json").stdout)) == (0, [])
+    assert "1 process: 2 of Tile" in result.stdout
+    assert "2 gate: 1 of Tile (on hold)" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("name: [", "no YAML"),
+        ("- 1", "one pipeline"),
+        ("name: no.dots", "name"),
+        ("name: a\nstages: [{jobs: [{job_class: b, priority: no}]}]", "stages[0].jobs[0].priority"),
+        ("name: a\nstagse: []", "stagse"),
+    ],
+)
+def test_a_file_that_is_no_pipeline_ends_with_2_and_says_where(run: Run, text: str, told: str) -> None:
+    Path("map.yaml").write_text(text)
+
+    result = run("pipeline", "submit", "map.yaml")
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert told in result.stderr
+
+
+def test_show_says_what_each_stage_waits_for(run: Run) -> None:
+    pending = run("pipeline", "show", submitted(run, "--pending")).stdout
+    started = run("pipeline", "show", submitted(run)).stdout
+
+    assert "the pipeline was not started: `pipeline start`" in pending
+    assert "waits for stage 1 (process)" in started
+
+
+def test_verbs_try_each_id_and_end_with_the_worst(run: Run) -> None:
+    held, unknown = submitted(run, "--pending"), str(uuid4())
+
+    started = run("pipeline", "start", held, unknown)
+    again = run("pipeline", "start", held)
+
+    assert (started.exit_code, started.stdout) == (4, f"{held}\tQUEUED\n")
+    assert f"there is no pipeline {unknown}" in started.stderr
+    assert (again.exit_code, again.stdout) == (5, "")
+    assert "it is QUEUED" in again.stderr
+
+
+def test_a_stopped_pipeline_can_be_restarted_and_only_an_ended_one_deleted(run: Run) -> None:
+    pipeline_id = submitted(run)
+
+    too_early = run("pipeline", "delete", pipeline_id)
+    stopped = run("pipeline", "stop", pipeline_id, "--reason", "no more maps")
+    restarted = run("pipeline", "restart", pipeline_id)
+
+    assert (too_early.exit_code, stopped.stdout) == (5, f"{pipeline_id}\tABORTED\n")
+    assert restarted.stdout == f"{pipeline_id}\tQUEUED\n"
+
+
+def test_release_names_the_stage_by_its_position(run: Run) -> None:
+    pipeline_id = submitted(run)
+
+    released = run("pipeline", "release", pipeline_id, "--stage", "2")
+    beyond = run("pipeline", "release", pipeline_id, "--stage", "9")
+
+    assert (released.exit_code, beyond.exit_code) == (0, 2)
+    assert "stages 1 to 3" in beyond.stderr
+    stages = shown(run, pipeline_id)["stages"]
+    assert isinstance(stages, list)
+    assert stages[1]["hold"] is False
+
+
+def test_priority_and_metadata_are_changed_in_place(run: Run) -> None:
+    pipeline_id = submitted(run)
+
+    run("pipeline", "priority", pipeline_id, "VERY_HIGH")
+    run("pipeline", "metadata", pipeline_id, "n=1", "note=some text")
+    run("pipeline", "metadata", pipeline_id, "n=null")
+
+    pipeline = shown(run, pipeline_id)
+    assert (pipeline["priority"], pipeline["user_metadata"]) == (200, {"note": "some text"})
+
+
+def test_a_graph_is_mermaid_or_a_picture(run: Run) -> None:
+    pipeline_id = submitted(run)
+
+    mermaid = run("pipeline", "graph", pipeline_id).stdout
+    picture = run("pipeline", "graph", pipeline_id, "--format", "svg").stdout
+
+    assert mermaid.startswith("flowchart LR\n")
+    assert "s1 --> s2" in mermaid
+    assert picture.startswith("<svg ")
+    assert "2 gate" in picture
