@@ -78,6 +78,11 @@ class Crew:
             self.writer.finish(run, outcome or Succeeded())
         await self.writer.run_once()
 
+    async def written(self) -> None:
+        """Flushes until all that was reported is written: what somebody held comes with a later flush."""
+        while self.writer.waiting:
+            await self.writer.run_once()
+
     async def work(self, slots: int = 1000, outcome: Outcome | None = None) -> int:
         """Claims and ends that many; how many there were."""
         runs = await self.claim(slots)

@@ -1,0 +1,173 @@
+"""Every status by every verb, with and without each mark: what the table allows is accepted, and nothing else."""
+
+from itertools import product
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+from crew import NO, Crew
+from pipe_books import check_books, command, command_stage, jobs, pipeline, stages, submit
+
+from jobservice.domain.pipelines import ENDED, PIPELINE_VERBS, STAGE_VERBS, PipelineStatus, PipelineVerb, StageVerb
+
+PENDING, QUEUED, RUNNING = PipelineStatus.PENDING, PipelineStatus.QUEUED, PipelineStatus.RUNNING
+SUCCEEDED, FAILED, ABORTED = PipelineStatus.SUCCEEDED, PipelineStatus.FAILED, PipelineStatus.ABORTED
+ARGUMENTS: dict[str, Any] = {
+    "stop": "enough", "set_priority": 7, "update_metadata": {"a": 1}, "increment_metadata": {"key": "n", "by": 2},
+}  # fmt: skip
+MARKS = ("", "open", "paused", "ending")
+NOT_WHILE_ENDING = {PipelineVerb.START, PipelineVerb.PAUSE, PipelineVerb.RESUME}
+SCENES = [
+    (status, mark)
+    for status, mark in product(PipelineStatus, MARKS)
+    if not (mark == "ending" and status in ENDED | {QUEUED}) and not (mark == "paused" and status in ENDED | {PENDING})
+    and not (mark == "open" and status in (SUCCEEDED, FAILED))
+]  # fmt: skip
+
+
+async def given_pipeline(crew: Crew, status: PipelineStatus, mark: str) -> UUID:
+    """One of two stages, brought into this status by what users and daemons do."""
+    connection = crew.connection
+    p = await submit(connection, 2, 1, open=mark == "open", status="PENDING" if status is PENDING else "QUEUED")
+    if status in (RUNNING, FAILED) or mark == "ending":
+        await crew.start(runs := await crew.claim())
+    if status is FAILED:
+        await crew.end(runs, NO)
+    elif status is ABORTED:
+        await command(connection, "stop", p, "no more")
+    elif status is SUCCEEDED:
+        await crew.work_all()
+    if mark == "paused":
+        await command(connection, "pause", p)
+    if mark == "ending":
+        if status is PENDING:  # as long as somebody holds a job of it
+            await connection.execute("UPDATE jobservice.pipeline SET ending = 'ABORTED', unsettled = true")
+        else:
+            await command(connection, "stop", p, "no more")
+    row = await pipeline(connection, p)
+    assert row["status"] == status
+    assert (row["open"], row["paused"], row["ending"] is not None) == tuple(mark == m for m in MARKS[1:])
+    return p
+
+
+def is_legal(status: PipelineStatus, mark: str, verb: PipelineVerb) -> bool:
+    if verb is PipelineVerb.SEAL and mark != "open":
+        return False
+    return status in PIPELINE_VERBS[verb] and not (mark == "ending" and verb in NOT_WHILE_ENDING)
+
+
+@pytest.mark.parametrize("verb", PipelineVerb)
+@pytest.mark.parametrize(("status", "mark"), SCENES)
+async def test_a_verb_is_accepted_where_the_table_says_so_and_else_changes_nothing(
+    crew: Crew, connection: asyncpg.Connection, status: PipelineStatus, mark: str, verb: PipelineVerb
+) -> None:
+    p = await given_pipeline(crew, status, mark)
+    before = [await pipeline(connection, p), await stages(connection, p), await all_jobs(connection)]
+    await connection.execute("DELETE FROM jobservice.outbox")
+
+    answer = await command(connection, verb, p, ARGUMENTS.get(verb))
+
+    legal = is_legal(status, mark, verb)
+    assert answer["accepted"] is legal
+    if legal:
+        check_done(verb, await pipeline(connection, p), answer)
+    else:
+        assert (answer["status"], answer["code"]) == (status, "not_legal")
+        assert [await pipeline(connection, p), await stages(connection, p), await all_jobs(connection)] == before
+    if not (mark == "ending" and status is PENDING):
+        await check_books(connection)
+
+
+def check_done(verb: PipelineVerb, row: asyncpg.Record | None, answer: asyncpg.Record) -> None:
+    if verb is PipelineVerb.DELETE:
+        assert row is None
+        return
+    assert row is not None
+    assert answer["status"] == row["status"]
+    match verb:
+        case PipelineVerb.START | PipelineVerb.RESTART:
+            assert row["status"] == QUEUED
+        case PipelineVerb.PAUSE | PipelineVerb.RESUME:
+            assert row["paused"] is (verb is PipelineVerb.PAUSE)
+        case PipelineVerb.STOP:
+            assert row["status"] == ABORTED or row["ending"] == ABORTED
+        case PipelineVerb.SEAL:
+            assert not row["open"]
+        case PipelineVerb.SET_PRIORITY:
+            assert row["priority"] == 7
+        case PipelineVerb.UPDATE_METADATA:
+            assert row["user_metadata"] == '{"a": 1}'
+
+
+async def all_jobs(connection: asyncpg.Connection) -> list[asyncpg.Record]:
+    rows: list[asyncpg.Record] = await connection.fetch("SELECT * FROM jobservice.job_info ORDER BY id")
+    return rows
+
+
+STAGE_SCENES = list(product(PipelineStatus, ("", "open", "hold")))
+
+
+async def given_stage(crew: Crew, status: PipelineStatus, mark: str) -> UUID:
+    connection = crew.connection
+    held = mark == "hold" and status in (PENDING, ABORTED)
+    p = await submit(
+        connection,
+        {"jobs": jobs(2), "open": mark == "open", "hold": held},
+        status="PENDING" if status is PENDING and not held else "QUEUED",
+    )
+    (stage,) = await stages(connection, p)
+    if status in (RUNNING, FAILED, SUCCEEDED):
+        await crew.start(runs := await crew.claim())
+    if status in (FAILED, SUCCEEDED):
+        await crew.end(runs, NO if status is FAILED else None)
+        await command_stage(connection, "seal", stage["id"])
+    if status is ABORTED:
+        await command(connection, "stop", p)
+    (stage,) = await stages(connection, p)
+    assert stage["status"] == status
+    stage_id: UUID = stage["id"]
+    return stage_id
+
+
+@pytest.mark.parametrize("verb", StageVerb)
+@pytest.mark.parametrize(("status", "mark"), STAGE_SCENES)
+async def test_a_verb_on_a_stage_is_accepted_where_the_table_says_so_and_else_changes_nothing(
+    crew: Crew, connection: asyncpg.Connection, status: PipelineStatus, mark: str, verb: StageVerb
+) -> None:
+    stage_id = await given_stage(crew, status, mark)
+    read = "SELECT * FROM jobservice.stage WHERE id = $1"
+    before = await connection.fetchrow(read, stage_id)
+
+    answer = await command_stage(connection, verb, stage_id, ARGUMENTS.get(verb))
+
+    after = await connection.fetchrow(read, stage_id)
+    legal = status in STAGE_VERBS[verb] and (verb is not StageVerb.SEAL or before["open"])
+    assert answer["accepted"] is legal
+    if not legal:
+        assert (answer["status"], answer["code"]) == (status, "not_legal")
+        assert after == before
+    elif verb is StageVerb.RELEASE:
+        assert not after["hold"]
+        assert before["hold"] is (after["status"] != before["status"]), "released, it opens"
+    elif verb is StageVerb.SEAL:
+        assert not after["open"]
+    else:
+        assert after["user_metadata"] == ('{"a": 1}' if verb is StageVerb.UPDATE_METADATA else '{"n": 2}')
+    await check_books(connection)
+
+
+@pytest.mark.parametrize("verb", [*PipelineVerb])
+async def test_of_another_tenant_or_of_none_a_pipeline_is_unknown(
+    connection: asyncpg.Connection, verb: PipelineVerb
+) -> None:
+    p = await submit(connection, 1, tenant="acme")
+    before = [await pipeline(connection, p), await stages(connection, p), await all_jobs(connection)]
+
+    row = await connection.fetchrow(
+        "SELECT * FROM jobservice.command_pipelines(ARRAY[$1::uuid], $2, $3::text::jsonb, 'bolt')",
+        p, verb.value, '{}' if verb is PipelineVerb.UPDATE_METADATA else "7",
+    )  # fmt: skip
+
+    assert (row["accepted"], row["status"], row["code"]) == (False, None, "unknown_pipeline")
+    assert [await pipeline(connection, p), await stages(connection, p), await all_jobs(connection)] == before
