@@ -48,9 +48,9 @@ class Intake:
         """Whether there is something to do at once."""
         return not self.open or (self.waiting and not paused) or self.consuming == paused
 
-    async def consume(self) -> None:
-        """Have the broker deliver."""
-        consuming = self.channel.basic_consume(self._queue, self._on_message)
+    async def consume(self, *, acknowledged: bool = True) -> None:
+        """Have the broker deliver; without `acknowledged` it forgets what it has sent."""
+        consuming = self.channel.basic_consume(self._queue, self._on_message, no_ack=not acknowledged)
         answer = await call(consuming, timeout=_CALL_TIMEOUT, doing=f"consuming {self._queue}")
         self._tag = answer.consumer_tag
 

@@ -15,7 +15,6 @@ from jobservice.broker.frames import OutgoingMessage
 from jobservice.broker.intake import Intake
 from jobservice.broker.publisher import Publisher
 from jobservice.broker.topology import declare_private
-from jobservice.client.acknowledging import acknowledge
 from jobservice.client.broker import ClientBroker
 from jobservice.client.outgoing import Outgoing
 from jobservice.domain.errors import BrokerUnavailable, UnavailableError
@@ -85,15 +84,14 @@ class Requests:
                 self._queue = await call(declaring, timeout=_CALL_TIMEOUT, doing="declaring a queue for replies")
                 changed = asyncio.Event()
                 self._intake = Intake(channel=channel, queue=self._queue, changed=changed)
-                await self._intake.consume()
+                # There are no more replies than questions, and with this channel its queue is gone.
+                await self._intake.consume(acknowledged=False)
                 self._reader = asyncio.create_task(self._read(self._intake, changed), name="client-replies")
             return self._queue
 
     async def _read(self, intake: Intake, changed: asyncio.Event) -> None:
         while intake.open:
             group = intake.take(100)
-            if group:
-                await acknowledge(intake.channel, group[-1].delivery_tag, multiple=True)
             for message in group:
                 answer = self._waiting.get(message.correlation_id or "")
                 if answer is not None and not answer.done():

@@ -1,7 +1,8 @@
 """Events as an asynchronous iterator: one subscription, durable or private, over any number of reconnects.
 
 An event is acknowledged when the next one is asked for, or when the block is left without an exception; after an
-exception a durable subscription delivers it again. It only reads: nothing here asks the database for an event.
+exception a durable subscription delivers it again. A private one acknowledges many at once. It only reads: nothing here
+asks the database for an event.
 """
 
 import asyncio
@@ -57,6 +58,7 @@ class Subscription(Generic[Event]):
         self._intake: Intake | None = None
         self._queue = ""
         self._unacknowledged: Incoming | None = None
+        self._unsaid = 0
 
     async def __aenter__(self) -> Self:
         """Subscribe; events from now on are seen. Raises BrokerUnavailable, ConfigurationError."""
@@ -112,12 +114,19 @@ class Subscription(Generic[Event]):
         intake = self._intake
         if message is None or intake is None or not intake.open:
             return
+        if self._durable is None:
+            # Nobody is given it again: an acknowledgement only makes room for more, so one for many will do.
+            self._unsaid += 1
+            if self._unsaid < self._prefetch // 2:
+                return
+            self._unsaid = 0
         # A channel that is gone just now delivers the event again: at least once.
         with contextlib.suppress(JobServiceError):
-            await acknowledge(intake.channel, message.delivery_tag)
+            await acknowledge(intake.channel, message.delivery_tag, multiple=self._durable is None)
 
     async def _reopen(self, old: Intake) -> None:
         self._unacknowledged = None
+        self._unsaid = 0
         await old.close()
         if self._durable is None:
             self.gaps += 1

@@ -56,6 +56,16 @@ async def test_every_private_subscription_gets_every_event(amqp_jobs: JobInfoSer
         assert [(await first(events)).job_id for events in (one, two)] == [job_id, job_id]
 
 
+@pytest.mark.parametrize("prefetch", [1, 3, 10])
+async def test_a_private_subscription_reads_on_beyond_what_it_may_hold_unacknowledged(
+    amqp_jobs: JobInfoService, tell: Tell, prefetch: int
+) -> None:
+    async with amqp_jobs.events(prefetch=prefetch) as events:
+        told = [await tell(JobStatus.RUNNING) for _ in range(25)]
+
+        assert [(await first(events)).job_id for _ in told] == told
+
+
 async def test_a_durable_subscription_keeps_events_while_nobody_reads(billing: Any, tell: Tell) -> None:
     async with billing():
         pass
