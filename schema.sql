@@ -1863,7 +1863,7 @@ CREATE TABLE IF NOT EXISTS step_run (
   part         integer NOT NULL,
   job_id       uuid NOT NULL,
   run          integer NOT NULL,
-  status       text NOT NULL,                                    -- STARTED, SUCCEEDED, FAILED, ABORTED, HANDED_BACK
+  status       text NOT NULL,                                    -- STARTED, SUCCEEDED, FAILED, ABORTED, HANDED_BACK, PARKED
   start_date   timestamptz NOT NULL DEFAULT clock_timestamp(),
   end_date     timestamptz,
   read         bigint,                                           -- what this run did

@@ -4,10 +4,13 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
+from rich.console import Console
 
 from jobservice.cli.call import Call, command
 from jobservice.cli.connecting import jobs_of
+from jobservice.cli.following import follow_job
 from jobservice.cli.output import fields_of
+from jobservice.cli.step_tree import steps_of
 from jobservice.domain.states import WAITING, JobStatus
 
 TenantOption = Annotated[str | None, typer.Option("--tenant", help="Only this tenant's.")]
@@ -45,18 +48,30 @@ async def list_jobs(
     call.output.rows([fields_of(job) for job in page.jobs], _COLUMNS)
 
 
-async def show(call: Call, job_id: Annotated[UUID, typer.Argument(help="Job id.")]) -> None:
-    """Show everything of one job: dates, progress, result, error, runs, and why it is not running."""
+async def show(
+    call: Call,
+    job_id: Annotated[UUID, typer.Argument(help="Job id.")],
+    *,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on showing it until it has ended.")] = False,
+) -> int | None:
+    """Show everything of one job: dates, progress, result, error, runs, steps, and why it is not running."""
     async with jobs_of(call) as jobs:
+        if follow:
+            return await follow_job(call, jobs, job_id)
         job = await jobs.get(job_id)
         facts: dict[str, Any] = {"job_id": job_id, "status": job.status, **fields_of(job)}
         runs = [fields_of(run) for run in await jobs.runs(job_id)]
+        instance = await jobs.instances.of(job_id)
         if job.status in WAITING:
             facts["why_not_running"] = await jobs.why_not_running(job_id)
     if call.json:
-        call.output.record(facts | {"runs": runs})
-        return
+        call.output.record(facts | {"runs": runs, "instance": None if instance is None else fields_of(instance)})
+        return None
     call.output.record(facts)
     if runs:
         call.output.text("")
         call.output.rows(runs, _RUN_COLUMNS)
+    if instance is not None:
+        call.output.text("")
+        Console().print(steps_of(instance))
+    return None

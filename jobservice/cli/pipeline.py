@@ -1,6 +1,5 @@
 """`pipeline`: submit, list, show, draw pipelines, and what may be done to them."""
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,11 +8,11 @@ from uuid import UUID
 import typer
 import yaml
 from rich.console import Console
-from rich.live import Live
 
 from jobservice.cli.call import Call, command
 from jobservice.cli.connecting import jobs_of
 from jobservice.cli.exits import BadUsage, Exit, tell
+from jobservice.cli.following import follow
 from jobservice.cli.jobs import OwnerOption, TenantOption
 from jobservice.cli.output import fields_of
 from jobservice.cli.pipeline_graph import as_mermaid, as_svg
@@ -24,7 +23,6 @@ from jobservice.client.service import JobInfoService
 from jobservice.domain.pipelines import PipelineStatus
 from jobservice.sdk.pipeline import PipelineInfo
 
-FOLLOW_SECONDS = 0.5
 _COLUMNS = (
     "pipeline_id",
     "name",
@@ -66,7 +64,7 @@ async def submit(
     pending: Annotated[bool, typer.Option("--pending", help="Hold it until `pipeline start`.")] = False,
     idempotency_key: Annotated[str | None, typer.Option("--idempotency-key", help="Same key, one pipeline.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for its end; the exit status tells it.")] = False,
-    follow: Follow = False,
+    following: Follow = False,
 ) -> int | None:
     """Submit a pipeline with its stages and jobs, and print its id."""
     given = {"tenant": tenant, "status": "PENDING" if pending else None, "idempotency_key": idempotency_key}
@@ -78,7 +76,7 @@ async def submit(
     async with jobs_of(call) as jobs:
         created = await jobs.pipelines.create(pipeline)
         call.output.text(str(created.pipeline_id))
-        if follow:
+        if following:
             return await _follow(call, jobs, created.pipeline_id)
         if wait:
             return _EXITS[(await jobs.pipelines.wait(created.pipeline_id)).status]
@@ -102,10 +100,10 @@ async def list_pipelines(
     call.output.rows([fields_of(each) for each in page.pipelines], _COLUMNS)
 
 
-async def show(call: Call, pipeline_id: PipelineId, *, follow: Follow = False) -> int | None:
+async def show(call: Call, pipeline_id: PipelineId, *, following: Follow = False) -> int | None:
     """Show a pipeline as a tree: its stages, how far each is, and what it waits for."""
     async with jobs_of(call) as jobs:
-        if follow:
+        if following:
             return await _follow(call, jobs, pipeline_id)
         pipeline = await jobs.pipelines.get(pipeline_id, counted=True)
     if call.json:
@@ -130,25 +128,15 @@ async def graph(
 
 
 async def _follow(call: Call, jobs: JobInfoService, pipeline_id: UUID) -> int:
-    """Until its end; with --json one line for each change. The exit status tells how it ended."""
-    live = None if call.json else Live(console=Console(), auto_refresh=False)
-    if live is not None:
-        live.start()
-    told: PipelineInfo | None = None
-    try:
-        while True:
-            pipeline = await jobs.pipelines.get(pipeline_id, counted=True)
-            if pipeline != told:
-                told = pipeline
-                call.output.line(fields_of(pipeline)) if live is None else live.update(tree_of(pipeline), refresh=True)
-            if pipeline.status.final:
-                return _EXITS[pipeline.status]
-            await asyncio.sleep(FOLLOW_SECONDS)
-    finally:
-        if live is not None:
-            live.stop()
-            if not live.console.is_terminal:
-                live.console.print()  # a pipe has the last state, and it has no line's end
+    """The exit status tells how it ended."""
+    pipeline: PipelineInfo = await follow(
+        call,
+        lambda: jobs.pipelines.get(pipeline_id, counted=True),
+        draw=tree_of,
+        plain=fields_of,
+        ended=lambda seen: seen.status.final,
+    )
+    return _EXITS[pipeline.status]
 
 
 def _read(file: Path) -> dict[str, Any]:

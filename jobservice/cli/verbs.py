@@ -31,12 +31,16 @@ async def enqueue(call: Call, job_ids: JobIds) -> int:
 
 async def restart(
     call: Call,
-    job_ids: JobIds,
+    job_ids: Annotated[list[UUID], typer.Argument(metavar="ID...", help="Job ids, or instance ids; each is tried.")],
+    *,
+    instance: Annotated[bool, typer.Option("--instance", help="The ids are of instances of jobs with steps.")] = False,
     expires: Annotated[str | None, typer.Option(metavar="DATE|15m", help="A new expiration date.")] = None,
 ) -> int:
     """Queue FAILED or ABORTED jobs once more: the same jobs, their checkpoints kept."""
     date = moment(expires, "--expires") if expires is not None else None
     async with jobs_of(call) as jobs:
+        if instance:
+            return await apply_to_each(call, job_ids, jobs.instances.restart)
         return await apply_to_each(call, job_ids, lambda job_id: jobs.restart(job_id, expiration_date=date))
 
 

@@ -21,6 +21,7 @@ from jobservice.client.arguments import class_name, job_filter, priority_number,
 from jobservice.client.asking import Asking
 from jobservice.client.broker import ClientBroker
 from jobservice.client.database import ClientDatabase
+from jobservice.client.instances import Instances
 from jobservice.client.operations import Operations
 from jobservice.client.pipelines import Pipelines
 from jobservice.client.rejected import Rejected
@@ -256,6 +257,11 @@ class JobInfoService:
     def operations(self) -> Operations:
         """Daemons, tenants, queues, pauses and limits."""
         return Operations(database=self._need_database("this"), schema=self._schema)
+
+    @property
+    def instances(self) -> Instances:
+        """Instances of jobs with steps."""
+        return Instances(database=self._need_database("this"), schema=self._schema)
 
     @property
     def subscriptions(self) -> Subscriptions:

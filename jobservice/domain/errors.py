@@ -5,6 +5,7 @@ JobServiceError
 ├── UnknownJob             no such job (or another tenant's)
 ├── UnknownPipeline        no such pipeline
 ├── UnknownStage           no such stage
+├── UnknownInstance        no such instance of a job with steps
 ├── UnknownSchedule        no such schedule
 ├── NotLegal               the verb is not legal in the job's status; `status`
 ├── UnavailableError
@@ -34,6 +35,7 @@ ErrorCode = Literal[
     "unknown_job",
     "unknown_pipeline",
     "unknown_stage",
+    "unknown_instance",
     "not_legal",
     "refused",
     "unavailable",
@@ -97,6 +99,16 @@ class UnknownSchedule(JobServiceError):
     def __init__(self, name: str, tenant: str) -> None:
         super().__init__(f"there is no schedule {name} of tenant {tenant}")
         self.name = name
+
+
+class UnknownInstance(JobServiceError):
+    """There is no instance with this id."""
+
+    code: ErrorCode = "unknown_instance"
+
+    def __init__(self, instance_id: object) -> None:
+        super().__init__(f"there is no instance {instance_id}")
+        self.instance_id = instance_id
 
 
 class NotLegal(JobServiceError):

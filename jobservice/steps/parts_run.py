@@ -43,11 +43,11 @@ class PartsRun:
         run = self._run
         async with run.connections.writing() as connection:
             parts = await run.book.parts(connection, run.instance.id, step.name)
-            if not parts and (ranges := await self._ranges(connection, step)):
+            unfinished = [part for part in parts if part.status != "SUCCEEDED"]
+            ranges = () if parts else await self._ranges(connection, step)
+            if ranges or (unfinished and state.state.get(EPOCH) != run.instance.epoch):
+                await run.book.end(connection, run.instance.id, state, "PARKED", did=Counts())
                 raise PartsWait(self._plan(step, ranges))
-        unfinished = [part for part in parts if part.status != "SUCCEEDED"]
-        if unfinished and state.state.get(EPOCH) != run.instance.epoch:
-            raise PartsWait(self._plan(step, ()))
         await run.with_listeners("step", step.name, self._end(step, state, parts, unfinished))
 
     async def _end(
@@ -61,7 +61,7 @@ class PartsRun:
             await self._run.end_badly(state, Counts(), error)
             raise
 
-    async def _ranges(self, connection: Any, step: Chunk) -> list[Range]:
+    async def _ranges(self, connection: Any, step: Chunk) -> Sequence[Range]:
         plan = step.plan or getattr(step.read, "plan", None)
         if plan is None:
             return [Range() for _ in range(step.partitions)]

@@ -30,14 +30,14 @@ RETURNING x.commits;
 UPDATE jobservice.step_execution SET expected = :expected WHERE instance_id = :instance::uuid AND step = :step AND part = :part::integer;
 
 -- name: end_step(instance, step, part, job, run, daemon, status, context, shared, exit_description, error_type, error_message, read, filtered, written, skipped, commits, rollbacks)$
--- The end of a step in this run: SUCCEEDED, SKIPPED, FAILED, or ABORTED and HANDED_BACK, which leave it to be gone on with. `read` and the rest are what
+-- The end of a step in this run: SUCCEEDED, SKIPPED, FAILED, or ABORTED, HANDED_BACK and PARKED, which leave it to be gone on with. `read` and the rest are what
 -- this run has done.
 WITH fence AS MATERIALIZED (
   SELECT j.id FROM jobservice.job_info j
   WHERE j.id = :job::uuid AND j.run = :run::integer AND j.daemon_id = :daemon::uuid AND j.status IN ('TO_BE_RUN', 'RUNNING') FOR SHARE
 ), ended AS (
   UPDATE jobservice.step_execution x
-  SET status = CASE WHEN :status IN ('ABORTED', 'HANDED_BACK') THEN x.status ELSE :status END, context = coalesce(:context::text::jsonb, x.context),
+  SET status = CASE WHEN :status IN ('ABORTED', 'HANDED_BACK', 'PARKED') THEN x.status ELSE :status END, context = coalesce(:context::text::jsonb, x.context),
       stop_date = clock_timestamp(), exit_description = coalesce(:exit_description, x.exit_description), error_type = :error_type, error_message = :error_message
   WHERE x.instance_id = :instance::uuid AND x.step = :step AND x.part = :part::integer AND x.job_id = :job::uuid AND x.run = :run::integer AND EXISTS (SELECT FROM fence)
   RETURNING x.instance_id

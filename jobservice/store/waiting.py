@@ -10,6 +10,7 @@ _AHEAD_SHOWN = 10_000
 _HELD = {
     "user": "held: PENDING until somebody enqueues it",
     "stage": "held: its stage is not open yet",
+    "parts": "waits for the parts of one of its steps, which run as jobs of their own",
 }
 
 

@@ -5,6 +5,8 @@ import json
 import pytest
 from daemons import Books, Daemons
 
+from jobservice import JobInfoService
+from jobservice.domain.errors import NotLegal
 from jobservice.lifecycle.commands import Commands
 
 
@@ -115,3 +117,27 @@ async def test_only_failed_parts_run_again_when_the_job_is_restarted(daemons: Da
         "SELECT part, count(*) AS runs FROM jobservice.step_run WHERE part >= 0 GROUP BY 1"
     )
     assert {row["part"]: row["runs"] for row in runs} == {0: 1, 1: 2, 2: 1, 3: 1}
+
+
+async def test_an_instance_tells_of_its_steps_parts_and_runs(
+    daemons: Daemons, tables: Books, database_url: str
+) -> None:
+    await daemons.start()
+    job_id = await tables.submit("CopiesInParts")
+    await tables.is_in(job_id, "SUCCEEDED")
+
+    async with JobInfoService.connect(database_url) as jobs:
+        instance = await jobs.instances.of(job_id)
+        with pytest.raises(NotLegal):
+            await jobs.instances.restart(instance.instance_id if instance else job_id)
+
+    assert instance is not None
+    assert (instance.status, instance.jobs, instance.parameters) == ("SUCCEEDED", (job_id,), {"batch": 1})
+    steps = [(step.step, step.part, step.status, step.read) for step in instance.steps]
+    assert steps[0] == ("copy", None, "SUCCEEDED", 0)
+    assert [step[:3] for step in steps[1:]] == [
+        *(("copy", part, "SUCCEEDED") for part in range(4)),
+        ("tally", None, "SUCCEEDED"),
+    ]
+    assert sum(step[3] for step in steps) == 95
+    assert {run.status for run in instance.runs} == {"SUCCEEDED", "PARKED"}

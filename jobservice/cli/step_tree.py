@@ -1,0 +1,64 @@
+"""The steps of a job as a tree for people: bars, counts, causes."""
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from jobservice.cli.output import coloured, printable
+from jobservice.client.instances import InstanceInfo, StepInfo
+
+BAR = 24
+PARTS_SHOWN = 20
+_COUNTS = ("read", "filtered", "written", "skipped", "commits", "rollbacks")
+
+
+def steps_of(instance: InstanceInfo) -> RenderableType:
+    """A line for each step and part that has been begun; of many parts those that are not complete first."""
+    generation = f", generation {instance.generation}" if instance.generation > 1 else ""
+    executed = f", executed by {len(instance.jobs)} jobs" if len(instance.jobs) > 1 else ""
+    lines = [Text(f"instance {instance.instance_id}{generation}{executed}", style="dim")]
+    wholes = [step for step in instance.steps if step.part is None]
+    for n, step in enumerate(wholes):
+        branch, below = ("└─ ", "   ") if n == len(wholes) - 1 else ("├─ ", "│  ")
+        parts = [part for part in instance.steps if part.step == step.step and part.part is not None]
+        lines += _lines(branch, below, printable(step.step), _summed(step, parts))
+        shown = sorted(parts, key=lambda part: (part.status == "SUCCEEDED", part.part))[:PARTS_SHOWN]
+        for part in sorted(shown, key=lambda part: part.part or 0):
+            lines += _lines(f"{below}  ", f"{below}  ", f"part {part.part}", part)
+        if len(parts) > PARTS_SHOWN:
+            lines.append(Text(f"{below}  and {len(parts) - PARTS_SHOWN} more parts", style="dim"))
+    return Group(*lines)
+
+
+class _Sum:
+    """A step whose parts are at work: their counts together."""
+
+    def __init__(self, step: StepInfo, parts: list[StepInfo]) -> None:
+        self.status = step.status
+        self.exit_description = step.exit_description
+        self.error_type, self.error_message = step.error_type, step.error_message
+        self.expected = None if any(part.expected is None for part in parts) else sum(p.expected or 0 for p in parts)
+        for name in _COUNTS:
+            setattr(self, name, sum(getattr(part, name) for part in parts))
+
+
+def _summed(step: StepInfo, parts: list[StepInfo]) -> StepInfo | _Sum:
+    return _Sum(step, parts) if parts else step
+
+
+def _lines(branch: str, below: str, name: str, step: StepInfo | _Sum) -> list[Text]:
+    line = Text.assemble(branch, (f"{name:12}", "bold"), " ", _bar(step), "  ")
+    counts = [(count, getattr(step, count)) for count in _COUNTS]
+    told = ", ".join(f"{number:,} {count}" for count, number in counts if number)
+    line.append_text(coloured(step.status)).append(f"  {told}")
+    remarks = [f"{step.error_type}: {step.error_message}" if step.error_type else None, step.exit_description]
+    return [line, *(Text(f"{below}   {printable(each)}", style="dim") for each in remarks if each)]
+
+
+def _bar(step: StepInfo | _Sum) -> Text:
+    if step.status in ("SUCCEEDED", "SKIPPED"):
+        return Text("█" * BAR, style="green")
+    done = getattr(step, "read", 0)
+    if not step.expected:
+        return Text(("▒" if done else "░") * BAR, style="dim")
+    filled = min(BAR, BAR * done // step.expected)
+    return Text.assemble(("█" * filled, "red" if step.status == "FAILED" else "blue"), ("░" * (BAR - filled), "dim"))

@@ -1,0 +1,27 @@
+-- What is asked about jobs with steps. Reads only.
+
+-- name: instance_of(job)^
+-- The instance that a job has executed; a part's job belongs to the instance of its step.
+SELECT i.id, i.tenant, i.job_class, i.generation, i.parameters::text, i.status, i.context::text, i.last_job, i.created_date,
+       ARRAY(SELECT e.job_id FROM jobservice.job_execution e WHERE e.instance_id = i.id ORDER BY e.created_date, e.job_id) AS jobs
+FROM jobservice.job_instance i
+WHERE i.id = coalesce((SELECT e.instance_id FROM jobservice.job_execution e WHERE e.job_id = :job::uuid),
+                      (SELECT (p.data ->> 'instance_id')::uuid FROM jobservice.job_info j JOIN jobservice.pipeline p ON p.id = j.pipeline_id
+                       WHERE j.id = :job::uuid AND p.parent_job IS NOT NULL));
+
+-- name: instance(id)^
+SELECT i.id, i.tenant, i.job_class, i.generation, i.parameters::text, i.status, i.context::text, i.last_job, i.created_date,
+       ARRAY(SELECT e.job_id FROM jobservice.job_execution e WHERE e.instance_id = i.id ORDER BY e.created_date, e.job_id) AS jobs
+FROM jobservice.job_instance i WHERE i.id = :id::uuid;
+
+-- name: steps(instance)
+-- In the order in which they were begun, each with its parts behind it.
+SELECT x.step, x.part, x.status, x.job_id, x.run, x.starts, x.low::text, x.high::text, x.position::text, x.expected, x.read, x.filtered, x.written, x.skipped, x.commits,
+       x.rollbacks, x.exit_description, x.error_type, x.error_message, x.start_date, x.stop_date
+FROM jobservice.step_execution x
+WHERE x.instance_id = :instance::uuid
+ORDER BY (SELECT min(w.start_date) FROM jobservice.step_execution w WHERE w.instance_id = x.instance_id AND w.step = x.step AND w.part = -1) NULLS LAST, x.step, x.part;
+
+-- name: runs(instance)
+SELECT r.step, r.part, r.job_id, r.run, r.status, r.start_date, r.end_date, r.read, r.filtered, r.written, r.skipped, r.commits, r.rollbacks, r.error_type, r.error_message
+FROM jobservice.step_run r WHERE r.instance_id = :instance::uuid ORDER BY r.start_date, r.step, r.part, r.run;
