@@ -1,0 +1,207 @@
+"""Jobs with steps that are stopped, handed back, killed, restarted, started eight times: nothing lost or done twice."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from daemons import Books, Daemons, Processes, until
+from trial_jobs.steps import DIARY
+
+from jobservice.lifecycle.commands import Commands
+
+EVERYTHING = "95 95"
+
+
+@pytest.fixture
+async def tables(books: Books, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Books:
+    monkeypatch.setenv("TRIAL_DATABASE_URL", database_url)
+    await books.connection.execute(
+        """DROP TABLE IF EXISTS source, target, tally, door;
+           CREATE TABLE source (id integer PRIMARY KEY, value integer);
+           CREATE TABLE target (value integer, note text);
+           CREATE TABLE tally (value integer);
+           CREATE TABLE door (id integer)"""
+    )
+    await books.connection.execute("INSERT INTO source SELECT n, n FROM generate_series(1, 95) n")
+    DIARY.lines.clear()
+    return books
+
+
+@pytest.fixture
+async def processes(database_url: str, amqp_url: str, broker_prefix: str, tmp_path: Path) -> AsyncIterator[Processes]:
+    processes = Processes(database_url, amqp_url, broker_prefix, tmp_path)
+    yield processes
+    await processes.end()
+
+
+async def open_door(tables: Books, chunks: int = 1) -> None:
+    await tables.connection.execute("INSERT INTO door SELECT n FROM generate_series(1, $1::integer) n", chunks)
+
+
+async def copied(tables: Books, rows: int) -> None:
+    async def there() -> bool:
+        return bool(await tables.value("SELECT count(*) = $1 FROM target", rows))
+
+    await until(there, f"{rows} rows are copied")
+
+
+async def all_copied(tables: Books) -> str:
+    return str(await tables.value("SELECT count(*) || ' ' || count(DISTINCT value) FROM target"))
+
+
+async def test_a_stop_ends_behind_the_current_chunk_and_a_restart_goes_on_there(
+    daemons: Daemons, tables: Books
+) -> None:
+    await daemons.start()
+    job_id = await tables.submit("CopiesStepwise")
+    await open_door(tables, 2)
+    await copied(tables, 20)
+
+    await tables.stop(job_id)
+    await open_door(tables)
+
+    job = await tables.is_in(job_id, "ABORTED", "SUCCEEDED", "FAILED")
+    assert (job["status"], await tables.value("SELECT count(*) FROM target")) == ("ABORTED", 30)
+    await open_door(tables, 100)
+    (result,) = await Commands().restart(tables.connection, [job_id])
+    assert result.accepted
+    await tables.is_in(job_id, "SUCCEEDED")
+    assert await all_copied(tables) == EVERYTHING
+
+
+async def test_a_drain_hands_back_behind_the_chunk_and_another_daemon_goes_on(daemons: Daemons, tables: Books) -> None:
+    first = await daemons.start(daemon={"drain_timeout": 30.0})
+    job_id = await tables.submit("CopiesStepwise")
+    await open_door(tables, 2)
+    await copied(tables, 20)
+
+    leaving = asyncio.create_task(first.leave())
+    await asyncio.sleep(0)
+    await open_door(tables)
+    await leaving
+
+    job = await tables.job(job_id)
+    assert (job["status"], job["attempt"], await tables.value("SELECT count(*) FROM target")) == ("QUEUED", 0, 30)
+    await open_door(tables, 100)
+    await daemons.start()
+    await tables.is_in(job_id, "SUCCEEDED")
+    assert await all_copied(tables) == EVERYTHING
+
+
+async def test_a_killed_daemons_chunk_is_rolled_back_and_the_next_run_repeats_only_that(
+    processes: Processes, tables: Books
+) -> None:
+    settings = {"daemon__lease": 1.0, "daemon__heartbeat": 0.2}
+    first = await processes.start(**settings)
+    job_id = await tables.submit("CopiesStepwise")
+    await open_door(tables, 3)
+    await copied(tables, 30)
+
+    first.send(signal.SIGKILL)
+    await first.ended()
+    await open_door(tables, 100)
+    await processes.start(**settings)
+
+    job = await tables.is_in(job_id, "SUCCEEDED", "FAILED", "ABORTED")
+    assert (job["status"], job["run"], job["lost_runs"]) == ("SUCCEEDED", 2, 1)
+    assert await all_copied(tables) == EVERYTHING
+    counts = await tables.connection.fetchrow("SELECT read, written, commits FROM jobservice.step_execution")
+    assert tuple(counts) == (95, 95, 10)
+
+
+async def test_of_eight_starts_at_once_one_runs_and_the_others_are_told_which(daemons: Daemons, tables: Books) -> None:
+    await daemons.start()
+
+    ids = await tables.submit_many([{"job_class": "CopiesStepwise", "parameters": {"note": str(n)}} for n in range(8)])
+    refused = "SELECT count(*) FROM jobservice.job_info WHERE error_type LIKE '%AlreadyRunning'"
+
+    async def seven() -> bool:
+        return bool(await tables.value(refused) == 7)
+
+    await until(seven, "seven are refused")
+    await open_door(tables, 100)
+    await tables.all_final()
+    rows = await tables.connection.fetch(
+        "SELECT id, status, error_message FROM jobservice.job_info WHERE id = ANY ($1)", ids
+    )
+    (winner,) = [row["id"] for row in rows if row["status"] == "SUCCEEDED"]
+    assert all(str(winner) in row["error_message"] for row in rows if row["status"] == "FAILED")
+    assert await all_copied(tables) == EVERYTHING
+
+
+async def test_listeners_are_told_symmetrically_and_harm_nothing(daemons: Daemons, tables: Books) -> None:
+    await daemons.start()
+    await tables.connection.execute("UPDATE source SET value = -1 WHERE id = 95")
+
+    job_id = await tables.submit("Told")
+
+    await tables.is_in(job_id, "FAILED")
+    assert DIARY.lines == [
+        "before_job",
+        "before_step copy",
+        "before_chunk",
+        "after_chunk 1",
+        "before_chunk",
+        "on_chunk_error negative: -1",
+        "after_step copy ValueError",
+        "after_job ValueError",
+    ]
+
+
+async def test_a_chunk_that_cannot_be_written_is_written_item_by_item(daemons: Daemons, tables: Books) -> None:
+    await daemons.start()
+
+    job_id = await tables.submit("WritesSingly")
+
+    job = await tables.is_in(job_id, "SUCCEEDED", "FAILED", "ABORTED")
+    assert job["status"] == "SUCCEEDED", job["stack_trace"]
+    assert await all_copied(tables) == "94 94"
+    assert [line for line in DIARY.lines if line.startswith("on_")] == [
+        "on_retry write 1",
+        "on_retry write 1",
+        "on_skip write 7",
+    ]
+
+
+async def test_a_step_stands_in_for_one_that_fails_and_a_condition_leaves_one_out(
+    daemons: Daemons, tables: Books
+) -> None:
+    await daemons.start()
+
+    job_id = await tables.submit("Flows")
+
+    job = await tables.is_in(job_id, "SUCCEEDED", "FAILED", "ABORTED")
+    assert job["status"] == "SUCCEEDED", job["error_message"]
+    assert await tables.value("SELECT array_agg(value) FROM tally") == [-1]
+    steps = await tables.connection.fetch("SELECT step, status FROM jobservice.step_execution ORDER BY step")
+    assert [tuple(step) for step in steps] == [("fails", "FAILED"), ("mend", "SUCCEEDED"), ("never", "SKIPPED")]
+
+
+async def test_a_step_starts_as_often_as_it_may_and_a_complete_one_again_where_it_says_so(
+    daemons: Daemons, tables: Books
+) -> None:
+    await daemons.start()
+    job_id = await tables.submit("StartsTwice")
+
+    for said in ("OSError", "OSError", "StartLimitReached"):
+        job = await tables.is_in(job_id, "FAILED", "SUCCEEDED")
+        assert job["error_type"].rpartition(".")[2] == said
+        await Commands().restart(tables.connection, [job_id])
+
+    await tables.is_in(job_id, "FAILED")
+    assert await tables.value("SELECT count(*) FROM tally") == 4, "the first step ran again with each restart"
+
+
+async def test_a_class_that_prevents_restarts_is_never_executed_twice(daemons: Daemons, tables: Books) -> None:
+    await daemons.start()
+    job_id = await tables.submit("OnlyOnce")
+    await tables.is_in(job_id, "FAILED")
+
+    another = await tables.submit("OnlyOnce")
+    await Commands().restart(tables.connection, [job_id])
+
+    for each in (another, job_id):
+        job = await tables.is_in(each, "FAILED", "SUCCEEDED")
+        assert job["error_type"].rpartition(".")[2] == "RestartPrevented"
