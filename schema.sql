@@ -192,6 +192,7 @@ CREATE INDEX IF NOT EXISTS job_info_paused    ON job_info (pipeline_id, number) 
 DROP INDEX IF EXISTS job_info_retention;
 CREATE INDEX IF NOT EXISTS job_info_clean     ON job_info (status, stop_date) WHERE status IN ('SUCCEEDED', 'FAILED', 'ABORTED') AND stage_id IS NULL;
 CREATE INDEX IF NOT EXISTS job_info_stage     ON job_info (stage_id, status, number) WHERE stage_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS job_info_locked    ON job_info (stage_id) WHERE locked AND stage_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS job_info_list      ON job_info (tenant, id);   -- the one full index: lists; without a tenant the key serves
 
 -- Runs that did not end their job: retried, handed back, lost, or followed by a restart. The last run is the row in job_info.
@@ -258,6 +259,7 @@ CREATE TABLE IF NOT EXISTS pipeline (
   ending            text CHECK (ending IN ('FAILED', 'ABORTED')),   -- how it ends once its last job has
   reason            text,                                        -- why it failed or was aborted
   unsettled         boolean NOT NULL DEFAULT false,              -- jobs are left to be moved: any daemon goes on
+  cleaned           boolean NOT NULL DEFAULT false,              -- its jobs are being deleted: it is not restarted any more
   sequence          integer NOT NULL DEFAULT 1,
   percent_completed smallint NOT NULL DEFAULT 0,
   data              jsonb NOT NULL DEFAULT '{}',
@@ -280,6 +282,7 @@ CREATE INDEX IF NOT EXISTS pipeline_parent     ON pipeline (parent_job) WHERE pa
 CREATE INDEX IF NOT EXISTS pipeline_unsettled  ON pipeline (id) WHERE unsettled;
 CREATE INDEX IF NOT EXISTS pipeline_holding    ON pipeline (id) WHERE (paused OR ending IS NOT NULL) AND stop_date IS NULL;
 CREATE INDEX IF NOT EXISTS pipeline_retention  ON pipeline (status, stop_date) WHERE status IN ('SUCCEEDED', 'FAILED', 'ABORTED');
+CREATE INDEX IF NOT EXISTS pipeline_held       ON pipeline (created_date) WHERE status = 'PENDING';
 
 -- Waiting and live jobs are counted from their own rows, by whoever asks.
 CREATE TABLE IF NOT EXISTS stage (
@@ -1151,12 +1154,14 @@ BEGIN
       WHEN 'resume' THEN p.status IN ('QUEUED', 'RUNNING') AND p.ending IS NULL
       WHEN 'stop' THEN p.stop_date IS NULL
       WHEN 'seal' THEN p.stop_date IS NULL AND p.open
-      WHEN 'restart' THEN p.status IN ('FAILED', 'ABORTED')
+      WHEN 'restart' THEN p.status IN ('FAILED', 'ABORTED') AND NOT p.cleaned
       WHEN 'set_priority' THEN p.stop_date IS NULL
       WHEN 'delete' THEN p.stop_date IS NOT NULL
       ELSE true END;
     IF NOT legal AND p.ending IS NOT NULL THEN
       why := 'it is ending ' || p.ending;
+    ELSIF verb = 'restart' AND p.cleaned THEN
+      why := 'its time has passed: its jobs are being deleted';
     ELSIF verb = 'seal' AND NOT legal AND p.stop_date IS NULL THEN
       why := 'it is not open';
     ELSIF verb = 'delete' AND legal AND EXISTS (SELECT FROM outbox o, unnest(o.job_ids) i(id) JOIN job_info j ON j.id = i.id JOIN stage t ON t.id = j.stage_id WHERE t.pipeline_id = p.id) THEN

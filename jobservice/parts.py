@@ -47,6 +47,7 @@ from jobservice.store.daemons import Daemons
 from jobservice.store.outbox import Outbox
 from jobservice.store.pipeline_outbox import PipelineOutbox
 from jobservice.store.session import PINNED_PLANS, Session
+from jobservice.workflow.cleaning import PipelineCleaner
 from jobservice.workflow.settling import Settler
 
 log = structlog.get_logger(__name__)
@@ -274,6 +275,7 @@ class Parts:
         retention = Retention(
             session=self.intake_session,
             upkeep=upkeep,
+            cleaner=PipelineCleaner(schema=schema),
             succeeded=settings.retention.succeeded,
             failed=settings.retention.failed,
             pending=settings.retention.pending,

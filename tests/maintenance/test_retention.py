@@ -16,6 +16,7 @@ from jobservice.lifecycle.submission import Submitter
 from jobservice.lifecycle.upkeep import Upkeep
 from jobservice.maintenance.retention import INTERVAL, PAUSE_BETWEEN_BATCHES, Retention
 from jobservice.store.session import Session
+from jobservice.workflow.cleaning import PipelineCleaner
 
 DAY = 86_400.0
 SUCCEEDED, FAILED, ABORTED, PENDING = JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.ABORTED, JobStatus.PENDING
@@ -37,7 +38,8 @@ async def session(database_url: str) -> AsyncIterator[Session]:
 
 def retention(session: Session, **kept: float) -> Retention:
     seconds = {"succeeded": DAY, "failed": DAY, "pending": 0.0} | kept
-    return Retention(session=session, upkeep=Upkeep(schema="jobservice", follower=SETTLER), **seconds)
+    upkeep = Upkeep(schema="jobservice", follower=SETTLER)
+    return Retention(session=session, upkeep=upkeep, cleaner=PipelineCleaner(schema="jobservice"), **seconds)
 
 
 def ago(**how_long: float) -> datetime:
