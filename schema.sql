@@ -1768,6 +1768,14 @@ END $$;
 
 -- --------------------------------------------------------------------------------------------------------------- holds
 
+-- Written while the hold's row is new or gone and not committed, so that the ids follow each class's order.
+CREATE OR REPLACE FUNCTION tell_of_class(h class_hold, status text, moment timestamptz) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+BEGIN
+  INSERT INTO pipeline_outbox (facts)
+  VALUES (jsonb_build_array(jsonb_build_object('kind', 'class', 'job_class', (h).job_class, 'status', status, 'reason', (h).reason, 'time', moment)));
+  PERFORM pg_notify(current_schema() || '_facts', '');
+END $$;
+
 -- Starts no more jobs of a class, `*` for all, until it is released; what runs goes on. False where it is held already: that hold stays as it is. It passes
 -- the turnstiles of all queues, and keeps them until its commit: whoever has the answer knows that no claim is under way that has not read it.
 CREATE OR REPLACE FUNCTION hold_class(job_class text, reason text DEFAULT NULL) RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
@@ -1782,6 +1790,7 @@ BEGIN
   IF NOT FOUND THEN
     RETURN false;
   END IF;
+  PERFORM tell_of_class(h, 'HELD', h.created_date);
   RETURN true;
 END $$;
 
@@ -1800,6 +1809,7 @@ BEGIN
   WHERE j.id = ANY (ARRAY(SELECT w.id FROM job_info w WHERE w.job_class = release_class.job_class AND w.status = 'QUEUED' AND w.on_hold ORDER BY w.id FOR NO KEY UPDATE))
     AND j.status = 'QUEUED' AND j.on_hold;
   PERFORM wake(ARRAY(SELECT DISTINCT q FROM daemon d, unnest(d.queues) q WHERE d.idle AND d.stopped_at IS NULL AND d.lost_at IS NULL));
+  PERFORM tell_of_class(h, 'RELEASED', clock_timestamp());
   RETURN true;
 END $$;
 

@@ -165,6 +165,13 @@ class JobsSection(Section):
     completion_update_interval: Seconds = 1.0
 
 
+class BreakerSection(Section):
+    """When a job class that fails too often is held."""
+
+    window: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    share: Annotated[float, Field(ge=0, lt=1)] = 0.5
+
+
 class RetentionSection(Section):
     """How long ended jobs are kept, and pending ones that nobody releases."""
 
@@ -234,6 +241,7 @@ class Settings(BaseSettings):
     daemon: DaemonSection = DaemonSection()
     pool: PoolSection = PoolSection()
     jobs: JobsSection = JobsSection()
+    breaker: BreakerSection = BreakerSection()
     retention: RetentionSection = RetentionSection()
     events: EventsSection = EventsSection()
     tenants: TenantsSection = TenantsSection()

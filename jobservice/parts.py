@@ -10,13 +10,16 @@ from jobservice.broker.names import BrokerNames
 from jobservice.broker.publisher import Publisher
 from jobservice.broker.topology import declare
 from jobservice.config import Settings
+from jobservice.domain.breaker import BreakerRule
 from jobservice.doors import Doors
 from jobservice.events.pipeline_sweep import PipelineSweep
 from jobservice.events.relay import Relay
 from jobservice.leases.comparison import Comparison
 from jobservice.leases.heartbeat import Heartbeat
 from jobservice.leases.watch import Stillness, Watch
+from jobservice.lifecycle.breaker import Breaker
 from jobservice.lifecycle.claim import Claimer, first_published
+from jobservice.lifecycle.class_holds import ClassHolds
 from jobservice.lifecycle.progress_writer import ProgressWriter
 from jobservice.lifecycle.rescue import Rescuer
 from jobservice.lifecycle.status_writer import StatusWriter
@@ -54,6 +57,7 @@ log = structlog.get_logger(__name__)
 
 FLUSH_INTERVAL = 1.0
 RELAY_INTERVAL = 1.0
+BREAKER_INTERVAL = 60.0
 SELDOM = 5
 """How many polls an idle scheduler waits where the look for due work looks for jobs, too: in case that is held up."""
 
@@ -156,6 +160,19 @@ class Parts:
         )
         self._loops_of_writing = [self._writer_loop, self._relay_loop, self._pipeline_loop]
 
+    def _build_breaker(self, schema: str) -> Breaker:
+        breaker = Breaker(
+            session=self.intake_session,
+            holds=ClassHolds(schema=schema),
+            daemon_id=self.id,
+            rule=BreakerRule(window=self._settings.breaker.window, share=self._settings.breaker.share),
+            reports=self.writer,
+            wake=lambda: loop.wake(),
+        )
+        loop = Loop(name="breaker", run_once=breaker.run_once, interval=BREAKER_INTERVAL)
+        self._loops_of_writing.append(loop)
+        return breaker
+
     def _build_running(self, schema: str) -> None:
         settings = self._settings
         self.threads = ThreadExecutor(settings.pool.threads)
@@ -188,7 +205,7 @@ class Parts:
             registry=self._registry,
             executors={"asyncio": AsyncioExecutor(), "thread": self.threads, "process": self.processes, "steps": steps},
             workspaces=self.workspaces,
-            reports=self.writer,
+            reports=self._build_breaker(schema) if settings.breaker.window else self.writer,
             unknown_class=unknown_class,
             slot_freed=lambda: self.scheduler.slot_freed(),
             stop_grace=settings.pool.stop_grace,

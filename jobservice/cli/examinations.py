@@ -29,6 +29,7 @@ _RIGHTS = {
     "pipeline_outbox": "SELECT, INSERT, DELETE",
     "daemon": "SELECT, INSERT, UPDATE",
     "tenant": "SELECT, INSERT, UPDATE",
+    "class_hold": "SELECT, INSERT, UPDATE, DELETE",
     "queue": "SELECT, INSERT, UPDATE",
 }
 

@@ -5,6 +5,7 @@ The names are those of the default `broker.prefix`.
 
 from typing import Any, Final
 
+from jobservice.broker.class_messages import ALL_KEY
 from jobservice.broker.frames import CLOUD_EVENT, JSON
 from jobservice.broker.names import OPERATOR_KEY, BrokerNames
 from jobservice.contract.schemas import file_of
@@ -92,6 +93,16 @@ def _channels() -> dict[str, Any]:
             },
             "Every status change of pipelines and of their stages. Bind a queue of your own: `acme.create-map.#`.",
         ),
+        "classes": _exchange(
+            _NAMES.pipelines,
+            OPERATOR_KEY + ".{job_class}.class.{status}",
+            ["ClassEvent"],
+            {
+                "job_class": {"description": f"The job class, or `{ALL_KEY}` for all."},
+                "status": {"description": "`HELD` or `RELEASED`."},
+            },
+            f"Job classes that were held or released. Bind a queue of your own: `{OPERATOR_KEY}.#`.",
+        ),
         "replies": {
             "address": None,
             "messages": _references(["Reply"]),
@@ -153,6 +164,13 @@ def _operations() -> dict[str, Any]:
             "summary": "Tell of each status change, at least once, and in order for each pipeline and its stages.",
             "bindings": {"amqp": {"deliveryMode": 2, "bindingVersion": _BINDING}},
         },
+        "tellOfClasses": {
+            "action": "send",
+            "channel": {"$ref": "#/channels/classes"},
+            "messages": [{"$ref": "#/channels/classes/messages/ClassEvent"}],
+            "summary": "Tell of each hold and release, at least once, and in order for each class.",
+            "bindings": {"amqp": {"deliveryMode": 2, "bindingVersion": _BINDING}},
+        },
         "reject": {
             "action": "send",
             "channel": {"$ref": "#/channels/rejected"},
@@ -209,6 +227,8 @@ def _messages() -> dict[str, Any]:
         "PipelineEvent": _message(
             "pipeline-event-message", "One change of a pipeline or of a stage, as a CloudEvent.", CLOUD_EVENT
         )
+        | {"description": "The property message_id is the event's id."},
+        "ClassEvent": _message("class-event-message", "A job class was held or released, as a CloudEvent.", CLOUD_EVENT)
         | {"description": "The property message_id is the event's id."},
         "Rejected": {
             "title": "Rejected",

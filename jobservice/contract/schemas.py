@@ -8,8 +8,10 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
+from jobservice.broker.class_messages import CLASS_DATA_SCHEMA
 from jobservice.broker.messages import DATA_SCHEMA
 from jobservice.broker.pipeline_messages import PIPELINE_DATA_SCHEMA
+from jobservice.contract.class_event import ClassEvent, ClassEventData
 from jobservice.contract.event import JobEvent, JobEventData
 from jobservice.contract.pipeline_event import PipelineEvent, PipelineEventData
 from jobservice.contract.replies import AnyReply, RejectedHeaders
@@ -33,6 +35,8 @@ _MODELS: Final[tuple[tuple[str, str, Any], ...]] = (
     ("event-message", "urn:jobservice:schema:event-message:1", JobEvent),
     ("pipeline-event", PIPELINE_DATA_SCHEMA, PipelineEventData),
     ("pipeline-event-message", "urn:jobservice:schema:pipeline-event-message:1", PipelineEvent),
+    ("class-event", CLASS_DATA_SCHEMA, ClassEventData),
+    ("class-event-message", "urn:jobservice:schema:class-event-message:1", ClassEvent),
 )
 
 

@@ -1,4 +1,4 @@
-"""Publishes what was told of pipelines and stages, from `pipeline_outbox`: by id, by one daemon at a time.
+"""Publishes what was told of pipelines, stages, held classes, from `pipeline_outbox`: by id, by one daemon at a time.
 
 There is no other way for these events, so that their order is that of the ids, which are drawn under the pipeline's
 lock. At least once: a row is deleted after the broker has confirmed all of it. The relay, which tells of jobs, neither
@@ -13,8 +13,11 @@ from typing import Protocol
 
 import structlog
 
+from jobservice.broker.class_messages import class_event_message
 from jobservice.broker.frames import OutgoingMessage
 from jobservice.broker.pipeline_messages import pipeline_event_message
+from jobservice.domain.class_facts import ClassFact
+from jobservice.domain.pipeline_facts import PipelineFact
 from jobservice.store.pipeline_outbox import PipelineOutbox, PipelineRow
 from jobservice.store.session import Session
 
@@ -97,7 +100,7 @@ class PipelineSweep:
         return len(rows) == ROWS_AT_ONCE or len(batch) < len(good)
 
     async def _publish(self, rows: Sequence[PipelineRow]) -> None:
-        messages = [pipeline_event_message(fact) for row in rows for fact in row.facts]
+        messages = [_message(fact) for row in rows for fact in row.facts]
         await self._publisher.publish(messages)
         self.published += len(messages)
         async with self._session.use() as connection:
@@ -107,3 +110,7 @@ class PipelineSweep:
         log.error("pipeline_outbox.set_aside", outbox_id=row_id, reason=problem)
         async with self._session.use() as connection:
             await self._outbox.set_aside(connection, row_id, problem)
+
+
+def _message(fact: PipelineFact | ClassFact) -> OutgoingMessage:
+    return class_event_message(fact) if isinstance(fact, ClassFact) else pipeline_event_message(fact)

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
+from jobservice.domain.class_facts import CLASS_KIND, CLASS_STATUSES, ClassFact
 from jobservice.domain.names import is_name
 from jobservice.domain.pipeline_facts import PIPELINE_KINDS, PipelineFact, StageTold
 from jobservice.domain.pipelines import PipelineStatus
@@ -23,7 +24,7 @@ class PipelineRow:
     """One row: the facts of one transaction, or why it cannot be read."""
 
     id: int
-    facts: tuple[PipelineFact, ...]
+    facts: tuple[PipelineFact | ClassFact, ...]
     problem: str | None = None
 
 
@@ -60,9 +61,28 @@ def _decoded(row: asyncpg.Record) -> PipelineRow:
         facts = json.loads(row["facts"])
         if not isinstance(facts, list):
             raise TypeError("facts must be an array")
-        return PipelineRow(row["id"], tuple(map(_fact, facts)))
+        return PipelineRow(row["id"], tuple(_of_any_kind(told, row["id"]) for told in facts))
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         return PipelineRow(row["id"], (), problem=f"{type(error).__name__}: {error}")
+
+
+def _of_any_kind(told: dict[str, Any], row_id: int) -> PipelineFact | ClassFact:
+    return _of_class(told, row_id) if told["kind"] == CLASS_KIND else _fact(told)
+
+
+def _of_class(told: dict[str, Any], row_id: int) -> ClassFact:
+    """Each is alone in its row, and the ids of the rows follow the changes of a class."""
+    if not (is_name(told["job_class"]) or told["job_class"] == "*"):
+        raise ValueError("job_class must be a word of a routing key")
+    if told["status"] not in CLASS_STATUSES:
+        raise ValueError(f"{told['status']!r} is no status of a class")
+    return ClassFact(
+        job_class=told["job_class"],
+        status=told["status"],
+        reason=told["reason"],
+        time=datetime.fromisoformat(told["time"]),
+        sequence=row_id,
+    )
 
 
 def _fact(told: dict[str, Any]) -> PipelineFact:

@@ -7,6 +7,7 @@ import pytest
 from contracts import CONTRACT, document
 from jsonschema import Draft7Validator
 
+from jobservice.broker.class_messages import CLASS_DATA_SCHEMA
 from jobservice.broker.messages import DATA_SCHEMA
 from jobservice.broker.pipeline_messages import PIPELINE_DATA_SCHEMA
 from jobservice.contract.__main__ import main, texts
@@ -46,7 +47,7 @@ def test_the_addresses_are_all_different_and_carry_the_version_of_the_whole() ->
     addresses = [document(file)["$id"] for file in SCHEMAS]
 
     major = document("asyncapi.json")["info"]["version"].split(".")[0]
-    assert len(set(addresses)) == len(addresses) == 8
+    assert len(set(addresses)) == len(addresses) == 10
     assert {address.rpartition(":")[2] for address in addresses} == {major}
 
 
@@ -54,6 +55,7 @@ def test_the_address_in_each_event_is_that_of_the_schema_of_its_data() -> None:
     for name, address, model in (
         ("event", DATA_SCHEMA, "JobEventData"),
         ("pipeline-event", PIPELINE_DATA_SCHEMA, "PipelineEventData"),
+        ("class-event", CLASS_DATA_SCHEMA, "ClassEventData"),
     ):
         data, message = document(f"{name}.schema.json"), document(f"{name}-message.schema.json")
 
@@ -97,6 +99,7 @@ def test_what_it_refers_to_is_in_the_document_or_a_schema_beside_it() -> None:
     assert {each.removeprefix("./") for each in references if each.startswith("./")} == {*SCHEMAS} - {
         "event.schema.json",
         "pipeline-event.schema.json",
+        "class-event.schema.json",
     }
 
 

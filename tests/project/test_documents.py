@@ -16,11 +16,13 @@ import pytest
 import typer.main
 from contracts import complaints, validator
 
+from jobservice.broker.class_messages import class_event_message
 from jobservice.broker.messages import event_body
 from jobservice.broker.pipeline_messages import pipeline_event_message
 from jobservice.cli.main import build
 from jobservice.config import Settings
 from jobservice.control.wire import read_command
+from jobservice.domain.class_facts import ClassFact
 from jobservice.domain.facts import Fact, JobCard
 from jobservice.domain.pipeline_facts import PipelineFact, StageTold
 from jobservice.domain.pipelines import PipelineStatus
@@ -258,6 +260,8 @@ async def test_every_json_block_is_what_the_service_takes_or_tells(body: str, da
         first = document[0] if isinstance(document, list) else document
         if "specversion" in first:
             assert (document.keys(), document["data"].keys()) == (an_event().keys(), an_event()["data"].keys())
+        elif first.get("kind") == "class":
+            assert first.keys() == told_of_a_class().keys()
         elif "kind" in first:
             assert first.keys() == told_of_a_stage().keys()
         elif "command" in first:
@@ -279,6 +283,11 @@ def documents_in(body: str) -> Iterator[Any]:
         document, end = decode(rest)
         yield document
         rest = rest[end:].strip()
+
+
+def told_of_a_class() -> Any:
+    fact = ClassFact(job_class="C", status="HELD", reason=None, time=datetime.now(UTC), sequence=1)
+    return json.loads(class_event_message(fact).body)["data"]
 
 
 def told_of_a_stage() -> Any:
