@@ -157,6 +157,7 @@ CREATE TABLE IF NOT EXISTS job_info (
 -- Half of each page free keeps its versions on one page: 4 to 5 % less WAL than with 70, 12 % less than with 100, and the smallest table (452,
 -- 527 and 699 bytes a job). Vacuum reads all of the large indexes whatever it clears, 6 s with ten million jobs, so at one row in twenty.
 
+ALTER TABLE job_info ADD COLUMN IF NOT EXISTS progress_info jsonb;   -- what its job tells beside the counts, and its named steps
 ALTER TABLE job_info ADD COLUMN IF NOT EXISTS on_hold boolean NOT NULL DEFAULT false CHECK (NOT on_hold OR blocked);
 
 -- The status and what belongs to it: a row that breaks this can be written by nobody. (IS TRUE: a CHECK lets NULL pass.)
@@ -453,6 +454,18 @@ END $$;
 -- Whether a status change is published by a queue whose `events` are these.
 CREATE OR REPLACE FUNCTION is_published(events text, status text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
   SELECT events = 'all' OR events = 'final' AND status IN ('SUCCEEDED', 'FAILED', 'ABORTED')
+$$;
+
+-- What a run told of its progress, as it is kept: of each step, `at` and `took` in microseconds from the run's start become dates, none of them later than
+-- the end of the run: the start is stamped when its flush arrives.
+CREATE OR REPLACE FUNCTION dated_steps(info jsonb, start_date timestamptz, stop_date timestamptz) RETURNS jsonb LANGUAGE sql STABLE AS $$
+  SELECT CASE WHEN jsonb_typeof(info -> 'steps') = 'object' THEN info || jsonb_build_object('steps', (
+    SELECT jsonb_object_agg(e.key, jsonb_build_object('status', e.value -> 'status', 'elapsed_ms', round((e.value ->> 'took')::bigint / 1000.0),
+                                                      'started', to_char(least(d.begun, stop_date) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+                                                      'ended', to_char(CASE WHEN d.over IS NOT NULL THEN least(d.over, stop_date) END AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')))
+    FROM jsonb_each(info -> 'steps') e,
+      LATERAL (SELECT start_date + (e.value ->> 'at')::bigint * interval '1 microsecond' AS begun,
+                      start_date + ((e.value ->> 'at')::bigint + (e.value ->> 'took')::bigint) * interval '1 microsecond' AS over) d)) ELSE info END
 $$;
 
 -- What `submit` does, also for the jobs of a stage: `held_by` is 'stage' where that is not open.
@@ -1251,7 +1264,7 @@ BEGIN
       UPDATE job_info j
       SET status = 'PENDING', held = 'stage', blocked = false, on_hold = false, queued_date = NULL, sequence = j.sequence + 1, attempt = 0, lost_runs = 0, daemon_id = NULL,
           claim_date = NULL, start_date = NULL, stop_date = NULL, stop_requested_at = NULL, stop_reason = NULL, percent_completed = 0, progress_done = NULL,
-          progress_total = NULL, progress_message = NULL, estimated_completion = NULL, result = NULL, result_class = NULL, error_type = NULL, error_message = NULL,
+          progress_total = NULL, progress_message = NULL, progress_info = NULL, estimated_completion = NULL, result = NULL, result_class = NULL, error_type = NULL, error_message = NULL,
           stack_trace = NULL, trigger_after_date = NULL, expiration_date = CASE WHEN j.expiration_date > moment THEN j.expiration_date END
       FROM again a WHERE j.id = a.id AND j.id = ANY (part)
       RETURNING j.id, j.queue, j.sequence, j.run, j.attempt, j.priority, j.percent_completed, a.was

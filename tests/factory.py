@@ -1,7 +1,7 @@
 """Rows by the state they are in: `make_job(status=RUNNING, run=3)` fills in the rest legally. No verb is called."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -10,6 +10,7 @@ import asyncpg
 
 from jobservice.domain.facts import EventMode, Fact, JobCard
 from jobservice.domain.states import FINAL, LIVE, JobStatus
+from jobservice.sdk.progress import Progress
 from jobservice.store.outbox import Outbox
 from jobservice.workflow.settling import Settler
 
@@ -35,6 +36,7 @@ class HeldRun:
     run: int
     card: JobCard
     started_at: float | None = None
+    progress: Progress = field(default_factory=Progress)
 
     @property
     def claimed(self) -> "HeldRun":

@@ -12,6 +12,7 @@ from jobservice.cli.following import follow_job
 from jobservice.cli.output import fields_of
 from jobservice.cli.step_tree import steps_of
 from jobservice.domain.states import WAITING, JobStatus
+from jobservice.sdk.progress_info import STEPS
 
 TenantOption = Annotated[str | None, typer.Option("--tenant", help="Only this tenant's.")]
 QueueOption = Annotated[str | None, typer.Option("--queue", help="Only of this queue.")]
@@ -23,6 +24,7 @@ StatusOption = Annotated[
 
 _COLUMNS = ("job_id", "status", "tenant", "queue", "job_class", "priority", "percent_completed", "created_date")
 
+_STEP_COLUMNS = ("step", "status", "started", "ended", "elapsed_ms")
 _RUN_COLUMNS = ("run", "attempt", "ending", "start_date", "end_date", "daemon_id", "error_message")
 
 
@@ -67,7 +69,12 @@ async def show(
     if call.json:
         call.output.record(facts | {"runs": runs, "instance": None if instance is None else fields_of(instance)})
         return None
-    call.output.record(facts)
+    info = dict(job.progress_info or {})
+    named = [{"step": name, **step} for name, step in info.pop(STEPS, {}).items()]
+    call.output.record(facts | {"progress_info": info})
+    if named:
+        call.output.text("")
+        call.output.rows(sorted(named, key=lambda step: step["started"] or ""), _STEP_COLUMNS)
     if runs:
         call.output.text("")
         call.output.rows(runs, _RUN_COLUMNS)

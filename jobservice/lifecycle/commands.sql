@@ -42,7 +42,7 @@ WITH locked AS MATERIALIZED (
   UPDATE jobservice.job_info j
   SET status = 'QUEUED', held = NULL, blocked = false, on_hold = false, queued_date = clock_timestamp(), sequence = j.sequence + 1, attempt = 0, lost_runs = 0, daemon_id = NULL,
       claim_date = NULL, start_date = NULL, stop_date = NULL, stop_requested_at = NULL, stop_reason = NULL, percent_completed = 0, progress_done = NULL,
-      progress_total = NULL, progress_message = NULL, estimated_completion = NULL, result = NULL, result_class = NULL, error_type = NULL, error_message = NULL,
+      progress_total = NULL, progress_message = NULL, progress_info = NULL, estimated_completion = NULL, result = NULL, result_class = NULL, error_type = NULL, error_message = NULL,
       stack_trace = NULL, trigger_after_date = NULL, expiration_date = coalesce(:expiration::timestamptz, j.expiration_date)
   FROM locked l WHERE j.id = l.id AND j.id = ANY (:ids::uuid[]) AND l.was IN ('FAILED', 'ABORTED') AND j.status IS NOT DISTINCT FROM l.was AND l.too_late IS NOT TRUE AND l.pipeline_id IS NULL
   RETURNING j.id, j.queue, j.sequence, j.run, j.attempt, j.queued_date, j.priority, j.percent_completed, l.was, j.tenant, j.concurrency_key

@@ -23,6 +23,8 @@ class FlushItem:
     card: JobCard
     started_at: float | None
     outcome: Outcome | None = None
+    progress_info: str | None = None
+    """What its job has told of its progress, as JSON text with the steps' offsets."""
 
     @property
     def key(self) -> RunKey:
@@ -68,12 +70,15 @@ class FlushColumns:
     error_messages: str | None = None
     stack_traces: str | None = None
     delays: float | None = None
+    infos: str | None = None
 
 
 def columns_of(item: FlushItem, now: float) -> FlushColumns:
     """What the statement is sent; `now` is monotonic."""
     begun = None if item.started_at is None else max(0.0, now - item.started_at)
-    columns = FlushColumns(ids=item.job_id, runs=item.run, begun=begun, events=item.card.events)
+    columns = FlushColumns(
+        ids=item.job_id, runs=item.run, begun=begun, events=item.card.events, infos=item.progress_info
+    )
     match item.outcome:
         case None:
             pass

@@ -1,12 +1,13 @@
--- name: flush(daemon, ids, runs, begun, outcomes, reasons, results, result_classes, error_types, error_messages, stack_traces, delays, events, confirmed)
+-- name: flush(daemon, ids, runs, begun, outcomes, reasons, results, result_classes, error_types, error_messages, stack_traces, delays, infos, events, confirmed)
 -- Writes the starts and ends of many runs at once, and deletes the outbox rows that the broker has confirmed meanwhile.
 -- An item is one run: `begun` is the seconds since its start where this daemon has not yet seen the start committed, `outcome` is
--- SUCCEEDED, FAILED, RETRIED (again after `delay` seconds), PARKED (until its parts have ended), ABORTED, HANDED_BACK, or NULL for a start alone. `events` is what
+-- SUCCEEDED, FAILED, RETRIED (again after `delay` seconds), PARKED (until its parts have ended), ABORTED, HANDED_BACK, or NULL for a start alone. `info` is
+-- what its job told of its progress, if it did. `events` is what
 -- the queue published when the run was claimed. Returned are the runs that were changed: what is missing is stale, was written before by a flush whose answer was lost, or is held by somebody just now.
 WITH item AS (
   SELECT * FROM unnest(:ids::uuid[], :runs::integer[], :begun::double precision[], :outcomes::text[], :reasons::text[], :results::text[],
-                       :result_classes::text[], :error_types::text[], :error_messages::text[], :stack_traces::text[], :delays::double precision[], :events::text[])
-    AS t (id, run, begun, outcome, reason, result, result_class, error_type, error_message, stack_trace, delay, events)
+                       :result_classes::text[], :error_types::text[], :error_messages::text[], :stack_traces::text[], :delays::double precision[], :infos::text[], :events::text[])
+    AS t (id, run, begun, outcome, reason, result, result_class, error_type, error_message, stack_trace, delay, info, events)
 ), locked AS MATERIALIZED (     -- before any update, ascending, and without waiting: a row that a client holds must not hold up all others
   SELECT j.id, j.status AS was, j.run, j.daemon_id, j.claim_date, j.start_date, j.stop_requested_at
   FROM jobservice.job_info j WHERE j.id = ANY (:ids::uuid[]) ORDER BY j.id FOR NO KEY UPDATE SKIP LOCKED
@@ -41,6 +42,8 @@ WITH item AS (
       progress_done        = CASE WHEN t.outcome = 'PARKED' OR t.becomes NOT IN ('QUEUED', 'PENDING') THEN j.progress_done END,
       progress_total       = CASE WHEN t.outcome = 'PARKED' OR t.becomes NOT IN ('QUEUED', 'PENDING') THEN j.progress_total END,
       progress_message     = CASE WHEN t.outcome = 'PARKED' OR t.becomes NOT IN ('QUEUED', 'PENDING') THEN j.progress_message END,
+      progress_info        = CASE WHEN t.outcome IS DISTINCT FROM 'PARKED' AND t.becomes IN ('QUEUED', 'PENDING') THEN NULL WHEN t.info IS NULL THEN j.progress_info
+                                  ELSE jobservice.dated_steps(t.info::jsonb, t.started, t.at) END,
       estimated_completion = NULL,
       result               = t.result::jsonb,
       result_class         = t.result_class,
@@ -80,7 +83,7 @@ FROM changed c LEFT JOIN box b ON true;
 -- How jobs stand, for runs that a flush did not change.
 SELECT j.id, j.run, j.daemon_id, j.status FROM jobservice.job_info j WHERE j.id = ANY (:ids::uuid[]);
 
--- name: advance(daemon, ids, runs, percents, done, totals, messages, remaining)
+-- name: advance(daemon, ids, runs, percents, done, totals, messages, remaining, infos)
 -- The progress of all runs of a daemon that moved since the last tick, in one statement. Never falls, never after the end. Returned are
 -- the jobs it was written of; as in a flush, a row that somebody holds is left for the next tick.
 WITH locked AS MATERIALIZED (
@@ -88,8 +91,10 @@ WITH locked AS MATERIALIZED (
 )
 UPDATE jobservice.job_info j
 SET percent_completed = greatest(j.percent_completed, t.percent), progress_done = t.done, progress_total = t.total, progress_message = t.message,
-    estimated_completion = clock_timestamp() + make_interval(secs => t.remaining)
-FROM unnest(:ids::uuid[], :runs::integer[], :percents::smallint[], :done::bigint[], :totals::bigint[], :messages::text[], :remaining::double precision[])
-  AS t (id, run, percent, done, total, message, remaining) JOIN locked l ON l.id = t.id
+    estimated_completion = clock_timestamp() + make_interval(secs => t.remaining),
+    progress_info = CASE WHEN t.info IS NULL THEN j.progress_info ELSE jobservice.dated_steps(t.info::jsonb, j.start_date, NULL) END
+FROM unnest(:ids::uuid[], :runs::integer[], :percents::smallint[], :done::bigint[], :totals::bigint[], :messages::text[], :remaining::double precision[],
+            :infos::text[])
+  AS t (id, run, percent, done, total, message, remaining, info) JOIN locked l ON l.id = t.id
 WHERE j.id = t.id AND j.run = t.run AND j.daemon_id = :daemon::uuid AND j.status = 'RUNNING'
 RETURNING j.id;

@@ -53,6 +53,7 @@ class ProgressWriter:
 
     async def _write(self, moved: Sequence[tuple[Advancing, ProgressSnapshot]]) -> set[UUID]:
         async with self._session.use() as connection:
+            infos = [_unwritten(run) for run, _ in moved]
             rows = self._sql.advance(
                 connection,
                 daemon=self._daemon_id,
@@ -63,5 +64,15 @@ class ProgressWriter:
                 totals=[snapshot.total or None for _, snapshot in moved],
                 messages=[snapshot.message for _, snapshot in moved],
                 remaining=[run.estimated_completion_seconds() for run, _ in moved],
+                infos=[None if info is None else info[1] for info in infos],
             )
-            return {row["id"] async for row in rows}
+            written = {row["id"] async for row in rows}
+        for (run, _), info in zip(moved, infos, strict=True):
+            if info is not None and run.progress.info is not None and run.job_id in written:
+                run.progress.info.written(info[0])
+        return written
+
+
+def _unwritten(run: Advancing) -> tuple[int, str] | None:
+    info = run.progress.info
+    return None if info is None else info.unwritten(run.started_at)

@@ -26,6 +26,7 @@ from jobservice.domain.states import LIVE, JobStatus
 from jobservice.lifecycle.claim import FIRST_CLAIM
 from jobservice.lifecycle.flush import FlushColumns, FlushItem, RunKey, claimed_at, columns_of, facts_of
 from jobservice.lifecycle.following import Follower, StageChange, changes_of_run, joined
+from jobservice.sdk.progress import Progress
 from jobservice.store.session import Session
 from jobservice.store.sql import load
 
@@ -59,6 +60,8 @@ class RunLike(Protocol):
     def claimed(self) -> ClaimedJob: ...
     @property
     def started_at(self) -> float | None: ...
+    @property
+    def progress(self) -> Progress: ...
 
 
 class WriterListener(Protocol):
@@ -141,7 +144,9 @@ class StatusWriter:
 
     def finish(self, run: RunLike, outcome: Outcome) -> None:
         """The run's end; together with its start where that was not flushed yet."""
-        self._put(FlushItem(run.job_id, run.run, run.claimed.card, run.started_at, outcome))
+        info = run.progress.info
+        told = info.text(run.started_at) if info is not None else None
+        self._put(FlushItem(run.job_id, run.run, run.claimed.card, run.started_at, outcome, told))
 
     def hand_back(self, job_id: UUID, run: int, card: JobCard, reason: str) -> None:
         """Gives back a job that no run of this process holds: its claim's answer, for one, was lost."""

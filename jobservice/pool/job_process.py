@@ -132,7 +132,8 @@ class JobProcess:
     def _progress_of(self, run: Run) -> None:
         changed = run.progress.take()
         if changed is not None:
-            self._channel.send({"progress": [changed.done, changed.total, changed.message]})
+            info = run.progress.info.told() if run.progress.info is not None else None
+            self._channel.send({"progress": [changed.done, changed.total, changed.message], "info": info})
 
 
 def _class_named(module: str, qualified: str) -> Any:

@@ -139,6 +139,8 @@ class ProcessExecutor:
             if "progress" in message:
                 done, total, text = message["progress"]
                 run.progress.update(done, total, text)
+                if message["info"] is not None:
+                    run.progress.take_over_info(message["info"])
             elif "log" in message and message["log"] in _LEVELS:
                 getattr(run.log, message["log"])(message["event"], **_fields(message["fields"]))
             elif "started" in message and until_started:

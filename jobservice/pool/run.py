@@ -206,6 +206,8 @@ class Run(RunContext):
         if self._given_up:
             return
         self.outcome = outcome
+        if self.progress.info is not None:
+            self.progress.info.close(time.monotonic(), failed=isinstance(outcome, Failed | Aborted))
         if not self.abandoned:
             self._reports.finish(self, outcome)
 

@@ -4,7 +4,8 @@ A job never sees the database, the broker or the pool.
 """
 
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, Protocol, TypeVar
 
@@ -133,6 +134,29 @@ class AbstractJob:
     def set_progress(self, done: int | None = None, total: int | None = None, message: str | None = None) -> None:
         """Sets what is given of done, total and a message for people. Never raises for a stop."""
         self._context.progress.update(done, total, message)
+
+    def set_progress_info(self, value: Mapping[str, Any]) -> None:
+        """Keeps a free JSON object with the progress, instead of the one before. Raises ProgressRefused."""
+        self._context.progress.replace_info(value)
+
+    def begin_step(self, name: str) -> None:
+        """A named step begins, or begins anew; its dates are of the database's clock. Raises ProgressRefused."""
+        self._context.progress.begin_step(name)
+
+    def end_step(self, name: str, *, failed: bool = False) -> None:
+        """The step is done, or has failed. One that still runs when the run ends, ends with it."""
+        self._context.progress.end_step(name, failed=failed)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """`with self.step("download"):` begins and ends it; whatever is raised inside makes it failed."""
+        self.begin_step(name)
+        try:
+            yield
+        except BaseException:
+            self.end_step(name, failed=True)
+            raise
+        self.end_step(name)
 
     @property
     def stop_requested(self) -> bool:

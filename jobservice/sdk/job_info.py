@@ -81,6 +81,8 @@ class JobInfo:
     progress_done: int = 0
     progress_total: int = 0
     progress_message: str | None = None
+    progress_info: Mapping[str, Any] | None = None
+    """What the job tells beside the counts; its member `steps` has the named steps with their times."""
     estimated_completion: datetime | None = None
     result: Any = None
     result_class: str | None = None

@@ -3,11 +3,14 @@
 It never writes anywhere, and the percentage never falls.
 """
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Lock
-from typing import Final
+from typing import Any, Final
 
 from jobservice.domain.names import clean_text
+from jobservice.sdk.progress_info import ProgressInfo
 
 MESSAGE_MAX: Final = 2_000
 """Longest progress message that is kept, in characters."""
@@ -27,7 +30,7 @@ class ProgressSnapshot:
 class Progress:
     """Done out of total. A total of 0 means: not known, and the percentage stays where it is."""
 
-    __slots__ = ("_dirty", "_lock", "done", "message", "percent", "total")
+    __slots__ = ("_dirty", "_lock", "done", "info", "message", "percent", "total")
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -36,6 +39,8 @@ class Progress:
         self.total = 0
         self.percent = 0
         self.message: str | None = None
+        self.info: ProgressInfo | None = None
+        """None until the job tells of one."""
 
     @property
     def dirty(self) -> bool:
@@ -58,6 +63,26 @@ class Progress:
             if message is not None:
                 self.message = clean_text(message, MESSAGE_MAX)
             self._changed()
+
+    def replace_info(self, value: Mapping[str, Any]) -> None:
+        """Keeps a free object beside the counts. Raises ProgressRefused."""
+        self._told_info().replace(value)
+        self._dirty = True
+
+    def begin_step(self, name: str) -> None:
+        """A named step begins. Raises ProgressRefused."""
+        self._told_info().begin(name, time.monotonic())
+        self._dirty = True
+
+    def end_step(self, name: str, *, failed: bool = False) -> None:
+        """It has ended. Raises ProgressRefused."""
+        self._told_info().end(name, time.monotonic(), failed=failed)
+        self._dirty = True
+
+    def take_over_info(self, told: str) -> None:
+        """The same as another process told it."""
+        self._told_info().take_over(told)
+        self._dirty = True
 
     def take(self) -> ProgressSnapshot | None:
         """What is to be stored, or None when nothing changed since the last take."""
@@ -83,6 +108,12 @@ class Progress:
         if total <= 0 or done <= 0 or elapsed < 0:
             return None
         return elapsed * (total - min(done, total)) / done
+
+    def _told_info(self) -> ProgressInfo:
+        with self._lock:
+            if self.info is None:
+                self.info = ProgressInfo()
+            return self.info
 
     def _changed(self) -> None:
         if self.total > 0:

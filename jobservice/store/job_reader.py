@@ -18,7 +18,7 @@ from jobservice.store.sql import DEFAULT_SCHEMA, load
 from jobservice.store.waiting import reasons
 
 _FILE = Path(__file__).with_suffix(".sql")
-_JSON_COLUMNS = ("parameters", "user_metadata", "result")
+_JSON_COLUMNS = ("parameters", "user_metadata", "progress_info", "result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

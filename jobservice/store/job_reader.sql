@@ -6,7 +6,7 @@
 SELECT j.id, j.number, j.tenant, j.queue, j.job_class, j.status, j.priority, j.run, j.attempt, j.max_attempts, j.lost_runs, j.sequence, j.daemon_id, j.held,
        j.blocked, j.locked, j.owner, j.description, j.parameters::text, j.user_metadata::text, j.concurrency_key, j.correlation_id, j.traceparent,
        j.pipeline_id, j.stage_id, j.rerun_of, j.timeout, j.expiration_date, j.trigger_after_date, j.created_date, j.queued_date, j.claim_date, j.start_date,
-       j.stop_date, j.stop_requested_at, j.stop_reason, j.percent_completed, j.progress_done, j.progress_total, j.progress_message, j.estimated_completion,
+       j.stop_date, j.stop_requested_at, j.stop_reason, j.percent_completed, j.progress_done, j.progress_total, j.progress_message, j.progress_info::text, j.estimated_completion,
        j.result::text, j.result_class, j.error_type, j.error_message, j.stack_trace,
        (SELECT k.key FROM jobservice.idempotency_key k WHERE k.job_id = j.id LIMIT 1) AS idempotency_key
 FROM unnest(:ids::uuid[]) WITH ORDINALITY g(id, n) JOIN jobservice.job_info j ON j.id = g.id

@@ -29,6 +29,7 @@ from jobservice.sdk.abstract_job import AbstractJob
 from jobservice.sdk.job_info import JobInfo
 from jobservice.sdk.json_values import dump
 from jobservice.sdk.progress import Progress, ProgressSnapshot
+from jobservice.sdk.progress_info import STEPS
 from jobservice.sdk.registry import Registry
 from jobservice.testing.stages import in_a_stage
 
@@ -58,6 +59,8 @@ class JobTestResult:
     """What `submit_next` would submit; only of a job that succeeded."""
     stage_changes: list[dict[str, Any]] = field(default_factory=list)
     """What it would change of stages: {"merge"}, {"increment", "by"} or {"jobs"}, with "stage" where it named one."""
+    progress_info: dict[str, Any] | None = None
+    """What the job told beside the counts. Its `steps` are without dates, which are the database's."""
     workspace_files: dict[str, bytes] = field(default_factory=dict)
     """What was in the workspace when the job ended: relative path → contents."""
 
@@ -199,6 +202,17 @@ def _claimed(job_class: type[AbstractJob], parameters: dict[str, Any]) -> Claime
     )
 
 
+def _info_of(run: Run) -> dict[str, Any] | None:
+    if run.progress.info is None:
+        return None
+    info: dict[str, Any] = json.loads(run.progress.info.text(run.started_at))
+    steps = {
+        name: {"status": step["status"], "elapsed_ms": step["took"] // 1_000}
+        for name, step in info.pop(STEPS, {}).items()
+    }
+    return info | {STEPS: steps} if steps else info
+
+
 def _asked(change: dict[str, Any]) -> dict[str, Any]:
     """Without the ids, which a test cannot know."""
     return {name: value for name, value in change.items() if name not in ("pipeline_id", "stage_id", "from")}
@@ -212,6 +226,7 @@ def _told(run: Run, reports: _Reports, files: dict[str, bytes]) -> JobTestResult
     known: dict[str, Any] = {
         "started": reports.started,
         "progress": run.progress.snapshot(),
+        "progress_info": _info_of(run),
         "workspace_files": files,
     }
     match reports.outcome:

@@ -65,6 +65,28 @@ def test_a_refused_submission_ends_with_2_and_names_the_field(run: Run) -> None:
     assert "tenant" in result.stderr
 
 
+def test_show_lists_the_steps_in_their_order_and_the_rest_of_the_info_beside(run: Run, database_url: str) -> None:
+    job_id = submitted(run)
+    step = {"status": "done", "started": "2026-01-31T12:00:01.000000Z", "ended": None, "elapsed_ms": 5}
+    first = step | {"started": "2026-01-31T12:00:00.000000Z", "ended": "2026-01-31T12:00:00.005000Z"}
+    info = {"files": 7, "steps": {"b": step, "longer": first}}
+    query = "UPDATE jobservice.job_info SET progress_info = $1::text::jsonb"
+    asyncio.run(execute(database_url, query, json.dumps(info)))
+
+    lines = run("show", job_id).stdout.splitlines()
+
+    assert 'progress_info\t{"files": 7}' in lines
+    steps = lines[lines.index("step\tstatus\tstarted\tended\telapsed_ms") + 1 :]
+    assert [line.split("\t")[0] for line in steps[:2]] == ["longer", "b"]
+    assert json.loads(run("show", job_id, "--json").stdout)["progress_info"] == info
+
+
+async def execute(database_url: str, query: str, *arguments: object) -> None:
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(query, *arguments)
+    await connection.close()
+
+
 def test_list_shows_the_newest_first_and_only_what_is_asked_for(run: Run) -> None:
     first, second = submitted(run, "--tenant", "acme"), submitted(run, "--tenant", "acme")
     submitted(run, "--tenant", "zeta")

@@ -37,6 +37,22 @@ class Counts(InProcess):
         self.set_progress(message="three of four")
 
 
+class Steps(InProcess):
+    def run(self) -> None:
+        self.set_progress_info({"n": 2**70})
+        with self.step("download"):
+            pass
+        self.begin_step("unpack")
+
+
+class OfAStage(InProcess):
+    def run(self, size: int) -> list[object]:
+        assert self.stage is not None
+        assert self.pipeline is not None
+        self.increment_stage_metadata("n", 2)
+        return [size, self.stage.data, self.pipeline.data]
+
+
 class Raises(InProcess):
     max_attempts = 2
     backoff = 3

@@ -1,6 +1,7 @@
 """Jobs in processes of their own: the same outcomes as elsewhere, and what only a process survives."""
 
 import asyncio
+import json
 import os
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from jobservice.pool.process_executor import ProcessExecutor
 from jobservice.pool.run import Run
 from jobservice.pool.workspace import Workspaces
 from jobservice.sdk.registry import Registry
+from jobservice.testing.stages import in_a_stage
 
 LOG = structlog.get_logger()
 
@@ -132,6 +134,29 @@ async def test_progress_and_log_lines_cross_the_border(bench: Bench) -> None:
     lines = [entry for entry in logs if entry["event"] == "counts.tick"]
     assert [line["n"] for line in lines] == [0, 1, 2]
     assert {line["job_id"] for line in lines} == {str(run.job_id)}
+
+
+async def test_steps_and_the_free_object_cross_it_and_end_with_the_run(bench: Bench) -> None:
+    run = bench.start(process_jobs.Steps)
+    await bench.ended()
+
+    assert run.progress.info is not None
+    told = json.loads(run.progress.info.text(run.started_at))
+    assert told["n"] == 2**70
+    assert {name: step["status"] for name, step in told["steps"].items()} == {"download": "done", "unpack": "done"}
+    assert 0 <= told["steps"]["download"]["at"] <= told["steps"]["unpack"]["at"]
+
+
+async def test_a_large_stage_crosses_it_too_and_its_changes_come_back(bench: Bench) -> None:
+    data = {"size": 2**70, "large": "é" * 1_000_000}
+    claimed = make_claimed(job_class="OfAStage", parameters='{"size": {"$stage": "size"}}')
+    claimed = in_a_stage(claimed, data, {"bucket": "maps"})
+
+    outcome = await bench.outcome_of(process_jobs.OfAStage, claimed.parameters, card=claimed.card, stage=claimed.stage)
+
+    assert isinstance(outcome, Succeeded)
+    assert json.loads(outcome.result or "") == [2**70, data, {"bucket": "maps"}]
+    assert '"increment":"n","by":2' in (outcome.stage_changes or "")
 
 
 async def test_errors_retries_and_next_jobs_are_told_as_by_any_job(bench: Bench) -> None:

@@ -127,3 +127,27 @@ def test_a_job_without_a_stage_cannot_change_one() -> None:
 
     assert (told.error_type, told.stage_changes) == ("AssertionError", [])
     assert (missing.error_type, missing.started) == ("jobservice.domain.errors.JobParameterMissing", False)
+
+
+class TellsSteps(AbstractJob):
+    async def run(self, breaks: bool) -> None:
+        self.set_progress_info({"tiles": 3})
+        with self.step("download"):
+            self.begin_step("beside")
+        with self.step("unpack"):
+            if breaks:
+                raise ValueError("torn")
+
+
+def test_steps_and_the_free_object_are_told_and_end_with_the_job() -> None:
+    ends = {}
+    for breaks in (False, True):
+        told = run_job(TellsSteps, breaks=breaks).progress_info
+        assert told is not None
+        assert told["tiles"] == 3
+        assert all(step["elapsed_ms"] >= 0 for step in told["steps"].values())
+        ends[breaks] = {name: step["status"] for name, step in told["steps"].items()}
+
+    assert ends[False] == {"download": "done", "beside": "done", "unpack": "done"}
+    assert ends[True] == {"download": "done", "beside": "failed", "unpack": "failed"}
+    assert run_job(Tick, times=1).progress_info is None
