@@ -61,8 +61,11 @@ class ChunkRun:
             commits = self._context.counts.commits
             try:
                 await self._open_writer()
-                async with Source(self._step, self._context, self._connections, self._state.position) as source:
-                    await self._chunks(source)
+                async with (
+                    self._connections.writing() as connection,
+                    Source(self._step, self._context, self._connections, self._state.position) as source,
+                ):
+                    await self._chunks(connection, source)
                 await self._close_writer()
                 return
             except CONNECTION_LOST as error:
@@ -74,20 +77,20 @@ class ChunkRun:
                 await asyncio.sleep(min(5.0, 0.1 * 2**lost))
                 await self._stand_anew()
 
-    async def _chunks(self, source: Source) -> None:
+    async def _chunks(self, connection: asyncpg.Connection, source: Source) -> None:
         while True:
             if (reason := self._ending()) is not None:
                 raise JobAborted(reason)
             batch = await source.take(self._step.size)
             if not batch:
                 return
-            await self._chunk(batch)
+            await self._chunk(connection, batch)
 
-    async def _chunk(self, batch: Sequence[At]) -> None:
+    async def _chunk(self, connection: asyncpg.Connection, batch: Sequence[At]) -> None:
         context, state = self._context, self._state
         before = context.remember()
         try:
-            async with self._connections.writing() as connection, connection.transaction():
+            async with connection.transaction():
                 context.connection = connection
                 await self._listeners.tell("before_chunk", context)
                 context.counts.read += len(batch)
