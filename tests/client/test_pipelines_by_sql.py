@@ -14,6 +14,7 @@ from jobservice.domain.errors import (
     ConfigurationError,
     InvalidSubmission,
     NotLegal,
+    UnavailableError,
     UnknownPipeline,
     UnknownStage,
 )
@@ -429,6 +430,33 @@ async def test_restart_of_what_was_stopped_runs_it_again(jobs: JobInfoService) -
     assert result.status is QUEUED
     again = await jobs.pipelines.get(created.pipeline_id, counted=True)
     assert [(stage.status, stage.queued, stage.pending) for stage in again.stages] == [(QUEUED, 2, 0), (PENDING, 0, 1)]
+
+
+async def test_what_meets_somebody_elses_lock_is_tried_again_unless_it_is_in_the_callers_transaction(
+    connection: asyncpg.Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = await connection.fetchval("SELECT current_database()")
+    await connection.execute(f"ALTER DATABASE \"{name}\" SET lock_timeout = '50ms'")
+    own = await asyncpg.connect(database_url)
+    async with JobInfoService.connect(database_url) as jobs:
+        created = await jobs.pipelines.create(two_stages())
+        holding = connection.transaction()
+        await holding.start()
+        await connection.fetch("SELECT FROM jobservice.pipeline FOR UPDATE")
+        pauses: list[float] = []
+
+        async def released(seconds: float) -> None:
+            pauses.append(seconds)
+            await holding.rollback()
+
+        with pytest.raises(UnavailableError, match="busy"):
+            async with own.transaction():
+                await jobs.pipelines.pause(created.pipeline_id, connection=own)
+        monkeypatch.setattr(asyncio, "sleep", released)
+        (result,) = await jobs.pipelines.pause(created.pipeline_id)
+
+    await own.close()
+    assert (result.accepted, len(pauses)) == (True, 1)
 
 
 async def test_all_of_it_works_without_prepared_statements_as_behind_a_transaction_pooler(database_url: str) -> None:
