@@ -681,7 +681,8 @@ BEGIN
         held        = CASE WHEN j.trigger_after_date > moment THEN 'trigger' END,
         queued_date = CASE WHEN j.trigger_after_date > moment THEN NULL ELSE moment END,
         sequence    = j.sequence + CASE WHEN j.trigger_after_date > moment THEN 0 ELSE 1 END
-    WHERE j.id = ANY (ARRAY(SELECT l.id FROM locked l)) AND j.status = 'PENDING' AND j.held = 'stage'
+    -- Not with `=`: the planner would take a partial index instead of the key, and read all jobs that are held for each thousand.
+    WHERE j.id = ANY (ARRAY(SELECT l.id FROM locked l)) AND j.status IS NOT DISTINCT FROM 'PENDING' AND j.held IS NOT DISTINCT FROM 'stage'
     RETURNING j.id, j.status, j.queue, j.sequence, j.run, j.attempt, j.priority, j.percent_completed, j.tenant, j.concurrency_key, j.trigger_after_date
   ), keyed AS (
     INSERT INTO concurrency_key (tenant, key)
