@@ -575,8 +575,9 @@ $$;
 DROP FUNCTION IF EXISTS stop_jobs(uuid[], text, text);
 CREATE OR REPLACE FUNCTION stop_jobs(ids uuid[], reason text DEFAULT NULL, only_tenant text DEFAULT NULL, settles boolean DEFAULT true)
 RETURNS TABLE (job_id uuid, status text, accepted boolean, code text)
-LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT SET enable_nestloop = off AS $$
 DECLARE
+  -- Of an array whose length is not known ten rows are expected: the rows locked and the rows changed, 1,000 of each, were compared by nested loops.
   why   text := left(coalesce(nullif(reason, ''), 'stopped'), 1000);
   seen  jsonb;
   woken uuid[];
@@ -729,7 +730,7 @@ END $$;
 -- whoever calls `settle` for it again moves the next ones. Rows that somebody holds are left for a later look; in both cases the pipeline is
 -- `unsettled`. docs/pipelines.md has the protocol. The plans are pinned as those of `claim` are.
 CREATE OR REPLACE FUNCTION settle(stages uuid[], changes text[], also uuid[] DEFAULT '{}') RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_nestloop = on SET jit = off AS $$
 DECLARE
   p         pipeline%ROWTYPE;
   before    pipeline%ROWTYPE;
@@ -1137,7 +1138,7 @@ END $$;
 -- given: the status afterwards, whether it was accepted, and if not, the code and the reason. `argument`: of stop the reason, of set_priority the
 -- number or name, of update_metadata what is merged. docs/pipelines.md has the table of what is legal; domain/pipelines.py has it as data.
 CREATE OR REPLACE FUNCTION command_pipelines(ids uuid[], verb text, argument jsonb DEFAULT NULL, only_tenant text DEFAULT NULL)
-RETURNS TABLE (pipeline_id uuid, status text, accepted boolean, code text, reason text) LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+RETURNS TABLE (pipeline_id uuid, status text, accepted boolean, code text, reason text) LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT SET enable_nestloop = on AS $$
 #variable_conflict use_column
 DECLARE
   p        pipeline%ROWTYPE;
