@@ -12,9 +12,9 @@ from uuid import UUID
 
 import asyncpg
 
-from jobservice.domain.errors import JobServiceError
+from jobservice.domain.errors import JobParameterInvalid, JobServiceError
 from jobservice.sdk.json_values import RESULT_DEPTH_MAX, dump, to_plain
-from jobservice.sdk.step_parameters import Identity
+from jobservice.sdk.step_parameters import PART, Identity
 from jobservice.sdk.steps import Counts
 from jobservice.store.sql import load
 
@@ -121,10 +121,19 @@ class Book:
                 )
         return Instance(row["instance_id"], row["generation"], row["epoch"], json.loads(row["context"]))
 
-    async def shared_of(self, connection: asyncpg.Connection, instance: UUID) -> dict[str, Any]:
-        """What the steps of an instance share, for the run of a part."""
-        row = await self._sql.instance_of(connection, instance=instance)
-        return json.loads(row["context"]) if row is not None else {}
+    async def part_of(
+        self, connection: asyncpg.Connection, instance: UUID, step: str, part: int
+    ) -> tuple[dict[str, Any], int]:
+        """For the run of a part: what the steps of its instance share, and how many parts there are.
+
+        Raises JobParameterInvalid where this job was not made for that part: parameters are anybody's.
+        """
+        row = await self._sql.instance_of_part(
+            connection, instance=instance, step=step, part=part, job=self._mine["job"]
+        )
+        if row is None:
+            raise JobParameterInvalid(PART, "only the service itself may name the part of a step")
+        return json.loads(row["context"]), row["parts"]
 
     async def begin(
         self,
@@ -253,9 +262,9 @@ class Book:
             async for row in self._sql.parts(connection, instance=instance, step=step)
         ]
 
-    async def totals(self, connection: asyncpg.Connection, instance: UUID) -> tuple[int, int | None]:
-        """Items read and committed over all steps, and how many there are where all were counted."""
-        row = await self._sql.totals(connection, instance=instance)
+    async def totals(self, connection: asyncpg.Connection, instance: UUID, *, beside: str) -> tuple[int, int]:
+        """Items read and committed over all steps but `beside`, and how many there are in them."""
+        row = await self._sql.totals(connection, instance=instance, beside=beside)
         return row["done"], row["expected"]
 
 

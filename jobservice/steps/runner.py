@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from jobservice.domain.claimed import ClaimedJob
-from jobservice.domain.errors import JobAborted
+from jobservice.domain.errors import JobAborted, JobParameterInvalid
 from jobservice.domain.outcomes import Parked
 from jobservice.sdk.abstract_job import AbstractJob
 from jobservice.sdk.definition import JobDefinition
@@ -20,6 +20,7 @@ from jobservice.steps.calling import Listeners, call
 from jobservice.steps.connections import StepConnections
 from jobservice.steps.context import Context
 from jobservice.steps.parts_run import PartsRun, PartsWait
+from jobservice.steps.step_progress import StepProgress
 from jobservice.steps.step_run import StepRun, told
 
 
@@ -91,12 +92,9 @@ class _JobRun:
 
     async def one_part(self, named: Mapping[str, Any], *, epoch: str) -> dict[str, Any]:
         """One partition of a step, in a job of its own."""
-        step = next(each for each in self._definition.steps if each.name == named["step"])
-        assert isinstance(step, Chunk)
-        instance_id, index = UUID(named["instance_id"]), int(named["index"])
+        step, instance_id, index = self._part_named(named)
         async with self._connections.writing() as connection:
-            shared = await self._book.shared_of(connection, instance_id)
-            count = len(await self._book.parts(connection, instance_id, step.name))
+            shared, count = await self._book.part_of(connection, instance_id, step.name, index)
             state = await self._book.begin(connection, instance_id, step.name, part=index, epoch=epoch)
         instance = Instance(instance_id, 0, epoch, shared)
         context = Context(job=self._job, key=f"{instance_id}:{step.name}:{index}", shared=shared)
@@ -104,6 +102,16 @@ class _JobRun:
         if not state.done:
             await self._step_run(instance, step, context).part(step, state)
         return {"instance_id": named["instance_id"], "step": step.name, "part": index, **told(state.counts)}
+
+    def _part_named(self, named: Mapping[str, Any]) -> tuple[Chunk, UUID, int]:
+        try:
+            instance_id, index = UUID(named["instance_id"]), int(named["index"])
+            step = next(each for each in self._definition.steps if each.name == named["step"])
+        except (KeyError, ValueError, TypeError, StopIteration):
+            raise JobParameterInvalid(PART, "only the service itself may name the part of a step") from None
+        if not isinstance(step, Chunk):
+            raise JobParameterInvalid(PART, f"step {step.name} has no parts")
+        return step, instance_id, index
 
     async def _in_order(self, instance: Instance) -> dict[str, Any]:
         """The steps but those that stand in for a failed one; what is told of each."""
@@ -132,6 +140,7 @@ class _JobRun:
         context = Context(job=self._job, key=f"{instance.id}:{step.name}", shared=instance.shared)
         run = self._step_run(instance, step, context)
         async with self._connections.writing() as connection:
+            run.progress = await self._progress(connection, instance, step)
             state = await self._book.begin(
                 connection,
                 instance.id,
@@ -154,6 +163,13 @@ class _JobRun:
         else:
             await PartsRun(run, self._definition, self._job.info.parameters).execute(step, state)
         return told(state.counts)
+
+    async def _progress(self, connection: Any, instance: Instance, step: Task | Chunk) -> StepProgress:
+        """What earlier steps have read, and what of all chunk steps these are together with this one."""
+        chunks = [each for each in self._definition.steps if isinstance(each, Chunk)]
+        so_far = [each for each in chunks if self._definition.steps.index(each) <= self._definition.steps.index(step)]
+        done, expected = await self._book.totals(connection, instance.id, beside=step.name)
+        return StepProgress(self._job, done, expected, len(so_far), len(chunks))
 
     def _step_run(self, instance: Instance, step: Task | Chunk, context: Context) -> StepRun:
         return StepRun(

@@ -13,6 +13,7 @@ from jobservice.steps.calling import Listeners, call
 from jobservice.steps.chunk_run import ChunkRun, delay_of
 from jobservice.steps.connections import StepConnections
 from jobservice.steps.context import Context
+from jobservice.steps.step_progress import StepProgress
 
 DESCRIPTION_MAX = 2_000
 
@@ -36,6 +37,7 @@ class StepRun:
         self.book = book
         self.connections = connections
         self._listeners = listeners
+        self.progress = StepProgress(job, 0, 0, 1, 1)
 
     async def task(self, step: Task, state: StepState) -> None:
         """The step's function, again as its policy says."""
@@ -135,7 +137,7 @@ class StepRun:
             connections=self.connections,
             listeners=self._listeners,
             ending=lambda: self.job._context.ending,
-            committed=lambda: self.job.set_progress(done=state.counts.read, total=state.expected),
+            committed=lambda: self.progress.show(state),
         )
         try:
             await self._count(step, state)

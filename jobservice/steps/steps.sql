@@ -62,10 +62,14 @@ UPDATE jobservice.job_instance i SET status = 'SUCCEEDED' WHERE i.id = :instance
 SELECT x.part, x.status, x.low::text, x.high::text, x.context::text, x.expected, x.read, x.filtered, x.written, x.skipped, x.commits, x.rollbacks, x.error_type, x.error_message
 FROM jobservice.step_execution x WHERE x.instance_id = :instance::uuid AND x.step = :step AND x.part >= 0 ORDER BY x.part;
 
--- name: totals(instance)^
--- What is committed of what was counted, over all steps: NULL where a step that has begun could not be counted.
-SELECT coalesce(sum(x.read), 0)::bigint AS done, CASE WHEN bool_and(x.expected IS NOT NULL) THEN sum(x.expected)::bigint END AS expected
-FROM jobservice.step_execution x WHERE x.instance_id = :instance::uuid AND (x.commits > 0 OR x.expected IS NOT NULL);
+-- name: totals(instance, beside)^
+-- What is committed of what was counted, over all steps but this one.
+SELECT coalesce(sum(x.read), 0)::bigint AS done, coalesce(sum(coalesce(x.expected, x.read)), 0)::bigint AS expected
+FROM jobservice.step_execution x WHERE x.instance_id = :instance::uuid AND x.step <> :beside;
 
--- name: instance_of(instance)^
-SELECT i.context::text FROM jobservice.job_instance i WHERE i.id = :instance::uuid;
+-- name: instance_of_part(instance, step, part, job)^
+-- For the run of a part: no row where this job is not one that the service itself has made for that part.
+SELECT i.context::text, (SELECT count(*) FROM jobservice.step_execution x WHERE x.instance_id = i.id AND x.step = :step AND x.part >= 0) AS parts
+FROM jobservice.job_instance i JOIN jobservice.job_info j ON j.id = :job::uuid AND j.tenant = i.tenant AND j.job_class = i.job_class
+JOIN jobservice.pipeline p ON p.id = j.pipeline_id AND p.parent_job IS NOT NULL AND p.data ->> 'instance_id' = i.id::text AND p.data ->> 'step' = :step
+WHERE i.id = :instance::uuid AND EXISTS (SELECT FROM jobservice.step_execution x WHERE x.instance_id = i.id AND x.step = :step AND x.part = :part::integer);

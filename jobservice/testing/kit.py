@@ -19,6 +19,7 @@ import structlog
 from pydantic import TypeAdapter
 
 from jobservice.domain.claimed import ClaimedJob
+from jobservice.domain.errors import DefinitionError
 from jobservice.domain.facts import JobCard
 from jobservice.domain.outcomes import Aborted, Failed, HandedBack, Outcome, Parked, Retried, Succeeded
 from jobservice.domain.states import JobStatus
@@ -99,6 +100,8 @@ async def arun_job(
     true. What the job raises is in the result; DefinitionError and InvalidSubmission (a parameter that JSON cannot
     carry) are raised.
     """
+    if job_class.steps:
+        raise DefinitionError(f"{job_class.__name__} has steps, and those need a database: try it with a daemon")
     registry = Registry.of(job_class)
     claimed = _claimed(job_class, parameters)
     if stage_data is not None or pipeline_data is not None:

@@ -205,3 +205,18 @@ async def test_a_class_that_prevents_restarts_is_never_executed_twice(daemons: D
     for each in (another, job_id):
         job = await tables.is_in(each, "FAILED", "SUCCEEDED")
         assert job["error_type"].rpartition(".")[2] == "RestartPrevented"
+
+
+async def test_progress_is_that_of_the_counted_items_of_all_steps(daemons: Daemons, tables: Books) -> None:
+    await daemons.start()
+    job_id = await tables.submit("CopiesTwice")
+    await open_door(tables, 2)
+
+    async def told() -> bool:
+        job = await tables.job(job_id)
+        return (job["progress_done"], job["progress_total"], job["progress_message"]) == (115, 190, "again: 20 of 95")
+
+    await until(told, "115 of 190 are told")
+    await tables.stop(job_id)
+    await open_door(tables)
+    await tables.is_in(job_id, "ABORTED")

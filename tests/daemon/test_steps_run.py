@@ -141,3 +141,22 @@ async def test_an_instance_tells_of_its_steps_parts_and_runs(
     ]
     assert sum(step[3] for step in steps) == 95
     assert {run.status for run in instance.runs} == {"SUCCEEDED", "PARKED"}
+
+
+async def test_nobody_but_the_service_names_the_part_of_a_step(daemons: Daemons, tables: Books) -> None:
+    await daemons.start()
+    job_id = await tables.submit("CopiesInParts")
+    await tables.is_in(job_id, "SUCCEEDED")
+    instance = str(await tables.value("SELECT id FROM jobservice.job_instance"))
+
+    part = {"instance_id": instance, "step": "copy", "index": 0}
+    forged = [
+        await tables.submit("CopiesInParts", {"$part": part}, tenant="zeta"),
+        await tables.submit("CopiesInParts", {"$part": part}),
+        await tables.submit("CopiesInParts", {"$part": {"step": "copy"}}),
+    ]
+
+    for each in forged:
+        job = await tables.is_in(each, "FAILED", "SUCCEEDED")
+        assert job["error_type"].rpartition(".")[2] == "JobParameterInvalid"
+    assert await tables.value("SELECT count(*) || ' ' || count(DISTINCT value) FROM target") == "86 86"

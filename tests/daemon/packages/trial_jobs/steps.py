@@ -100,6 +100,15 @@ class CopiesStepwise(AbstractJob):
     steps = (Chunk("copy", read=read_source, write=wait_for_door, size=10, count=count),)
 
 
+class CopiesTwice(AbstractJob):
+    batch: int = 1
+    note: Annotated[str, NotIdentifying] = ""
+    steps = (
+        Chunk("copy", read=read_source, process=double, write=save, size=10, count=count),
+        Chunk("again", read=read_source, write=wait_for_door, size=10, count=count),
+    )
+
+
 class Diary(Listener):
     """Writes down what it is told; one of its hooks always fails."""
 
