@@ -242,6 +242,43 @@ async def test_a_long_backlog_of_a_held_class_is_put_aside_over_a_few_claims_tha
     assert 2 <= len(claims) <= 6
 
 
+async def rows_read(connection: asyncpg.Connection) -> int:
+    """By scans of the jobs and their indexes, in this transaction so far."""
+    read: int = await connection.fetchval(
+        """SELECT sum(pg_stat_get_xact_tuples_returned(c.oid))::bigint
+           FROM pg_class c LEFT JOIN pg_index i ON i.indexrelid = c.oid
+           WHERE coalesce(i.indrelid, c.oid) = 'jobservice.job_info'::regclass"""
+    )
+    return read
+
+
+@pytest.mark.parametrize("why", ["class", "pipeline"])
+async def test_a_claim_reads_no_more_for_100_000_jobs_that_are_on_hold(
+    connection: asyncpg.Connection, hand: Hand, why: str
+) -> None:
+    pipeline = await hand.pipeline({"job_class": "Held"})
+    await (hand.hold("Held") if why == "class" else hand.command("pause", pipeline))
+    await hand.claim()
+    jobs = [await make_job(connection, tenant=f"t{n}", job_class="Other") for n in range(20)]
+    await connection.execute(
+        """INSERT INTO jobservice.job_info (id, tenant, queue, job_class, status, priority, queued_date, pipeline_id,
+                                            blocked, on_hold)
+           SELECT jobservice.new_job_id(), 't' || n % 20, 'default', 'Held', 'QUEUED', 9, now(), $1, true, true
+           FROM generate_series(1, 100000) n""",
+        pipeline if why == "pipeline" else None,
+    )
+    await connection.execute("VACUUM jobservice.job_info")  # what earlier tests deleted is still in the indexes
+    transaction = connection.transaction()
+    await transaction.start()
+    before = await rows_read(connection)
+
+    claimed = await hand.claim(slots=20)
+
+    assert set(claimed) == set(jobs)
+    assert await rows_read(connection) - before < 12 * 20 + 3 * 20 + 100
+    await transaction.rollback()
+
+
 async def test_a_paused_pipeline_starts_nothing_and_goes_on_where_it_was(
     connection: asyncpg.Connection, hand: Hand
 ) -> None:
