@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from jobservice.sdk.pipeline import PipelineInfo as PipelineInfo
     from jobservice.sdk.pipeline import Stage as Stage
     from jobservice.sdk.pipeline import StageInfo as StageInfo
+    from jobservice.sdk.schedule import Schedule as Schedule
+    from jobservice.sdk.schedule import ScheduleInfo as ScheduleInfo
 
 _HOMES = {
     "AbstractJob": "jobservice.sdk.abstract_job",
@@ -43,6 +45,8 @@ _HOMES = {
     "PipelineStatus": "jobservice.domain.pipelines",
     "Stage": "jobservice.sdk.pipeline",
     "StageInfo": "jobservice.sdk.pipeline",
+    "Schedule": "jobservice.sdk.schedule",
+    "ScheduleInfo": "jobservice.sdk.schedule",
 }
 __all__ = [
     "AbstractJob",
@@ -60,6 +64,8 @@ __all__ = [
     "PipelineInfo",
     "PipelineStatus",
     "Retry",
+    "Schedule",
+    "ScheduleInfo",
     "Stage",
     "StageInfo",
 ]

@@ -9,8 +9,8 @@ import asyncpg
 from jobservice.domain.schedule_definition import Definition
 from jobservice.domain.schedules import CatchUp, Overlap
 from jobservice.schedules.firing import Fired, Firing
-from jobservice.schedules.rows import ScheduleRow
 from jobservice.schedules.table import ScheduleTable
+from jobservice.sdk.schedule import ScheduleInfo
 
 JOB = {"job_class": "Nap", "parameters": {"day": "{fire_date:%Y-%m-%d}"}}
 
@@ -39,7 +39,7 @@ class Schedules:
         paused: bool = False,
         replace: bool = False,
         **fields: Any,
-    ) -> ScheduleRow:
+    ) -> ScheduleInfo:
         definition = define(name, catch_up=CatchUp(catch_up), overlap=Overlap(overlap), **fields)
         return await self.table.add(self.connection, definition, paused=paused, replace=replace)
 
@@ -58,7 +58,7 @@ class Schedules:
     async def fire(self) -> Fired:
         return await self.firing.fire_due(self.connection)
 
-    async def get(self, name: str = "nightly") -> ScheduleRow:
+    async def get(self, name: str = "nightly") -> ScheduleInfo:
         return await self.table.get(self.connection, "acme", name)
 
     async def jobs(self) -> list[asyncpg.Record]:

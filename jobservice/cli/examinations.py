@@ -15,6 +15,7 @@ from jobservice.config import Settings
 from jobservice.domain.errors import JobServiceError
 from jobservice.lifecycle.class_holds import ALL_CLASSES, ClassHolds
 from jobservice.pool.room import room_at
+from jobservice.schedules.table import ScheduleTable
 from jobservice.sdk.registry import Registry
 from jobservice.store import schema as stored
 from jobservice.store.overview import Overview
@@ -24,6 +25,7 @@ _OUTBOX_LATE = 60.0
 _RIGHTS = {
     "job_info": "SELECT, INSERT, UPDATE, DELETE",
     "outbox": "SELECT, INSERT, DELETE",
+    "schedule": "SELECT, INSERT, UPDATE",
     "pipeline": "SELECT, INSERT, UPDATE, DELETE",
     "stage": "SELECT, INSERT, UPDATE, DELETE",
     "pipeline_outbox": "SELECT, INSERT, DELETE",
@@ -97,6 +99,7 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
             for look in (_daemons, _queues, _outbox):
                 yield await look(connection, Overview(schema))
             yield await _holds(connection, ClassHolds(schema=schema))
+            yield await _schedules(connection, ScheduleTable(schema=schema))
     except JobServiceError as error:
         yield Finding("database", False, str(error), "check database_url, and that PostgreSQL runs there")
     finally:
@@ -190,6 +193,16 @@ async def _outbox(connection: asyncpg.Connection, overview: Overview) -> Finding
             "look at outbox_rejected, pipeline_outbox_rejected",
         )
     return Finding("events", True, text)
+
+
+async def _schedules(connection: asyncpg.Connection, table: ScheduleTable) -> Finding:
+    found = await table.find(connection)
+    troubled = {f"{each.tenant}/{each.name}": "; ".join(each.troubles) for each in found if each.troubles}
+    if troubled:
+        text = ", ".join(f"{name} ({trouble})" for name, trouble in troubled.items())
+        return Finding("schedules", False, text, "jobservice schedule show NAME; mend, resume or remove it")
+    paused = sum(each.paused for each in found)
+    return Finding("schedules", True, f"{len(found)}" + (f", {paused} of them paused" if paused else ""))
 
 
 async def _broker(settings: Settings) -> AsyncIterator[Finding]:

@@ -26,6 +26,7 @@ from jobservice.domain.errors import (
     UnknownInstance,
     UnknownJob,
     UnknownPipeline,
+    UnknownSchedule,
     UnknownStage,
 )
 from jobservice.domain.states import JobStatus
@@ -63,6 +64,7 @@ _EXITS: tuple[tuple[type[BaseException], Exit], ...] = (
     (UnknownStage, Exit.UNKNOWN),
     (UnknownInstance, Exit.UNKNOWN),
     (UnknownName, Exit.UNKNOWN),
+    (UnknownSchedule, Exit.UNKNOWN),
     (NotLegal, Exit.NOT_LEGAL),
     (SchemaError, Exit.SCHEMA),
     (DatabaseUnavailable, Exit.DATABASE),

@@ -25,6 +25,7 @@ from jobservice.client.instances import Instances
 from jobservice.client.operations import Operations
 from jobservice.client.pipelines import Pipelines
 from jobservice.client.rejected import Rejected
+from jobservice.client.schedules import Schedules
 from jobservice.client.selection import job_selection
 from jobservice.client.sql_jobs import SqlJobs
 from jobservice.client.subscription import Note, Subscription
@@ -262,6 +263,11 @@ class JobInfoService:
     def instances(self) -> Instances:
         """Instances of jobs with steps."""
         return Instances(database=self._need_database("this"), schema=self._schema)
+
+    @property
+    def schedules(self) -> Schedules:
+        """What is submitted at which dates."""
+        return Schedules(database=self._need_database("schedules"), schema=self._schema)
 
     @property
     def subscriptions(self) -> Subscriptions:

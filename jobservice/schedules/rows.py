@@ -2,47 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from jobservice.domain.schedule_definition import Definition
 from jobservice.domain.schedules import CatchUp, Overlap
 from jobservice.sdk.json_values import dump
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScheduleRow:
-    """A schedule as it stands. `class_known` is None for a pipeline, whose stages name classes of their own."""
-
-    tenant: str
-    name: str
-    job: dict[str, Any] | None
-    pipeline: dict[str, Any] | None
-    cron: str | None
-    every: int | None
-    time_zone: str
-    catch_up: str
-    catch_up_within: int
-    overlap: str
-    source: str
-    paused: bool
-    pause_reason: str | None
-    next_fire_date: datetime | None
-    last_fire_date: datetime | None
-    last_job_id: UUID | None
-    last_pipeline_id: UUID | None
-    last_status: str | None
-    """Of what the last tick submitted; None where there is none, or it has been cleaned away."""
-    fired: int
-    missed: int
-    last_missed_date: datetime | None
-    last_missed_reason: str | None
-    error: str | None
-    class_known: bool | None
-    created_date: datetime
-    updated_date: datetime
+from jobservice.sdk.schedule import ScheduleInfo
 
 
 def definition_of(row: Mapping[str, Any]) -> Definition:
@@ -77,9 +42,9 @@ def columns_of(definition: Definition) -> dict[str, Any]:
     }
 
 
-def schedule_of(row: Mapping[str, Any]) -> ScheduleRow:
+def schedule_of(row: Mapping[str, Any]) -> ScheduleInfo:
     """A row of `find`."""
-    return ScheduleRow(**{**row, "job": _object(row["job"]), "pipeline": _object(row["pipeline"])})
+    return ScheduleInfo(**{**row, "job": _object(row["job"]), "pipeline": _object(row["pipeline"])})
 
 
 def _object(text: str | None) -> dict[str, Any] | None:

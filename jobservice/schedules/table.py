@@ -16,8 +16,9 @@ from jobservice.domain.cron import BadTiming
 from jobservice.domain.errors import InvalidSubmission, NotLegal, UnknownSchedule
 from jobservice.domain.schedule_definition import Definition
 from jobservice.domain.schedules import Overlap, first_date, timing_of
-from jobservice.schedules.rows import ScheduleRow, columns_of, definition_of, schedule_of
+from jobservice.schedules.rows import columns_of, definition_of, schedule_of
 from jobservice.schedules.ticks import Ticks
+from jobservice.sdk.schedule import ScheduleInfo
 from jobservice.store.sql import load
 
 _FILE = Path(__file__).with_name("schedules.sql")
@@ -46,7 +47,7 @@ class ScheduleTable:
 
     async def add(
         self, connection: asyncpg.Connection, definition: Definition, *, paused: bool, replace: bool
-    ) -> ScheduleRow:
+    ) -> ScheduleInfo:
         """A new schedule of a user; `replace` changes one that is there. Raises InvalidSubmission, NotLegal."""
         wanted = definition.checked()
         async with connection.transaction():
@@ -129,7 +130,7 @@ class ScheduleTable:
             )
         return last
 
-    async def get(self, connection: asyncpg.Connection, tenant: str, name: str) -> ScheduleRow:
+    async def get(self, connection: asyncpg.Connection, tenant: str, name: str) -> ScheduleInfo:
         """One schedule as it stands. Raises UnknownSchedule."""
         found = await self.find(connection, tenant=tenant, name=name)
         if not found:
@@ -138,7 +139,7 @@ class ScheduleTable:
 
     async def find(
         self, connection: asyncpg.Connection, *, tenant: str | None = None, name: str | None = None
-    ) -> list[ScheduleRow]:
+    ) -> list[ScheduleInfo]:
         """Schedules by tenant and name; None is any."""
         return [schedule_of(row) async for row in self._sql.find(connection, tenant=tenant, name=name)]
 

@@ -234,3 +234,45 @@ def test_settings_told_to_another_process_are_the_same_there() -> None:
     settings = Settings.load(SHIPPED, {"database": {"schema": "elsewhere"}, "database_url": "postgresql://u:p@h/d"})
 
     assert Settings(**json.loads(json.dumps(settings.model_dump(mode="json", by_alias=True)))) == settings
+
+
+# --------------------------------------------------------------------------------------------------- tables of a user
+
+SCHEDULE = """[schedule.nightly]
+job_class = "EndOfDay"
+cron = "30 2 * * *"
+time_zone = "Europe/Berlin"
+parameters = { day = "{fire_date:%Y-%m-%d}", since = 2026-01-31 }
+"""
+
+
+def test_a_schedule_is_a_table_of_its_own_under_the_name_that_it_has(tmp_path: Path) -> None:
+    settings = Settings.load(written(tmp_path, SCHEDULE))
+
+    definition = settings.schedule["nightly"].definition("nightly")
+
+    assert (definition.tenant, definition.name, definition.cron) == ("default", "nightly", "30 2 * * *")
+    parameters = {"day": "{fire_date:%Y-%m-%d}", "since": "2026-01-31"}
+    assert definition.job == {"job_class": "EndOfDay", "parameters": parameters}
+    told = json.loads(json.dumps(settings.model_dump(mode="json", by_alias=True)))
+    assert Settings(**told).schedule["nightly"].definition("nightly") == definition
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (SCHEDULE.replace("30 2", "61 2"), "schedule.nightly: cron '61 2 * * *': bad minute (set by"),
+        (SCHEDULE.replace("{fire_date:", "{date:"), "schedule.nightly: parameters.day: {date:%Y-%m-%d} is not known"),
+        (SCHEDULE.replace("Berlin", "Bern"), "schedule.nightly: time_zone: there is no time zone 'Europe/Bern'"),
+        (SCHEDULE + "every = 5\n", "schedule.nightly: cron, every: give one of the two"),
+        (SCHEDULE + "catch_up = 'never'\n", "schedule.nightly.catch_up: input should be 'skip', 'once' or 'all'"),
+        (SCHEDULE.replace("cron", "corn"), "unknown setting schedule.nightly.corn in"),
+        ("[schedule]\ncron = 'x'\n", "unknown setting schedule.cron in"),
+        ("[schedule.x]\nevery = 5\n", "schedule.x: job_class: is required, unless there is a pipeline"),
+        (SCHEDULE.replace("nightly", '"a b"'), "schedule.a b.[key]: must be letters"),
+    ],
+)
+def test_a_schedule_that_means_nothing_is_refused_by_its_name(tmp_path: Path, text: str, line: str) -> None:
+    (found,) = refusal(written(tmp_path, text))
+
+    assert found.startswith(line)

@@ -178,6 +178,13 @@ def test_submit_with_database_prints_how_many_files_were_read(up: Up, tree: str)
     assert printed.splitlines()[-1] == "SUCCEEDED: 2"
 
 
+def test_schedule_jobs_prints_three_dates_and_the_end_of_the_job_that_it_ran_at_once(up: Up, tree: str) -> None:
+    *dates, end = up.run("examples/schedule_jobs.py", tree).splitlines()
+
+    assert [date[11:19] for date in dates] == ["02:30:00"] * 3 or "03:00:00" in str(dates)
+    assert re.fullmatch(r"SUCCEEDED: tree of \d{4}-\d\d-\d\d", end)
+
+
 def test_submit_over_amqp_sees_the_end_without_a_database(up: Up, tree: str) -> None:
     url = up.environment.pop("JOBSERVICE_DATABASE_URL")
     try:
