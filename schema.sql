@@ -914,9 +914,11 @@ BEGIN
   RETURN left_over;
 END $$;
 
--- What is wrong with a pipeline, apart from its stages, or with one of its stages, apart from its jobs: [code, field, text], or NULL.
-CREATE OR REPLACE FUNCTION pipeline_problem(pipeline jsonb) RETURNS text[] LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
-  SELECT CASE
+-- What is wrong with a pipeline, apart from its stages, or with one of its stages, apart from its jobs: [code, field, text], or NULL. In plpgsql,
+-- which keeps the plan for the session: as SQL functions they were planned anew for each document.
+CREATE OR REPLACE FUNCTION pipeline_problem(pipeline jsonb) RETURNS text[] LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+BEGIN
+  RETURN CASE
     WHEN jsonb_typeof(pipeline) <> 'object' THEN ARRAY['bad_field', NULL, 'a pipeline must be an object']
     WHEN pipeline - ARRAY['name', 'tenant', 'queue', 'priority', 'owner', 'description', 'correlation_id', 'traceparent', 'data', 'user_metadata', 'status', 'open',
                           'idempotency_key', 'stages'] <> '{}'
@@ -929,11 +931,12 @@ CREATE OR REPLACE FUNCTION pipeline_problem(pipeline jsonb) RETURNS text[] LANGU
       THEN ARRAY[CASE WHEN document_problem(pipeline -> 'data') LIKE '%larger%' THEN 'too_large' ELSE 'bad_field' END, 'data', document_problem(pipeline -> 'data')]
     WHEN pipeline -> 'stages' <> 'null' AND jsonb_typeof(pipeline -> 'stages') <> 'array' THEN ARRAY['bad_field', 'stages', 'must be an array']
     ELSE submission_problem((pipeline - ARRAY['name', 'data', 'open', 'stages']) || '{"job_class": "any"}')
-  END
-$$;
+  END;
+END $$;
 
-CREATE OR REPLACE FUNCTION stage_problem(stage jsonb) RETURNS text[] LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
-  SELECT CASE
+CREATE OR REPLACE FUNCTION stage_problem(stage jsonb) RETURNS text[] LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+BEGIN
+  RETURN CASE
     WHEN jsonb_typeof(stage) <> 'object' THEN ARRAY['bad_field', NULL, 'a stage must be an object']
     WHEN stage - ARRAY['name', 'job_class', 'data', 'user_metadata', 'hold', 'open', 'on_failure', 'allowed_failures', 'max_attempts', 'idempotency_key', 'jobs'] <> '{}'
       THEN ARRAY['unknown_field', first_member(stage - ARRAY['name', 'job_class', 'data', 'user_metadata', 'hold', 'open', 'on_failure', 'allowed_failures', 'max_attempts',
@@ -952,8 +955,8 @@ CREATE OR REPLACE FUNCTION stage_problem(stage jsonb) RETURNS text[] LANGUAGE sq
     WHEN stage -> 'jobs' <> 'null' AND jsonb_typeof(stage -> 'jobs') <> 'array' THEN ARRAY['bad_field', 'jobs', 'must be an array']
     ELSE submission_problem(jsonb_strip_nulls(jsonb_build_object('job_class', coalesce(nullif(stage -> 'job_class', 'null'), '"any"'), 'user_metadata', stage -> 'user_metadata',
                                                                  'max_attempts', stage -> 'max_attempts', 'idempotency_key', stage -> 'idempotency_key')))
-  END
-$$;
+  END;
+END $$;
 
 -- Refuses a document for what is wrong at `place` in it.
 CREATE OR REPLACE FUNCTION refuse_document(place text, problem text[]) RETURNS void LANGUAGE plpgsql AS $$

@@ -47,6 +47,8 @@ _REFUSED = "ResultRefused"
 """Error type of a job whose own end the database would not take."""
 HELD_UP_DELAY = 0.05
 """Seconds until a run whose row somebody held is tried again, when nothing else is to be written."""
+WAITS_AGAIN_AFTER = 5.0
+"""Seconds for which a pipeline that somebody held is only looked at, before it is waited for again."""
 
 
 class RunLike(Protocol):
@@ -115,6 +117,7 @@ class StatusWriter:
         self._held_up: dict[RunKey, FlushItem] = {}
         self._held_stages: set[UUID] = set()
         """Stages whose pipeline somebody held when this last waited for it."""
+        self._waits_again_at = 0.0
         self._doubtful: set[RunKey] = set()
         """Runs of which the outbox may have a row that memory does not know: an answer was lost."""
         self._confirmed: list[int] = []
@@ -252,6 +255,9 @@ class StatusWriter:
         """Leaves out what belongs to pipelines that somebody still holds: the others do not wait again."""
         if not items or not self._held_stages:
             return items
+        if time.monotonic() > self._waits_again_at:  # who only looks may always find another writer there
+            self._held_stages = set()
+            return items
         async with self._session.use() as connection:
             self._held_stages = await self._follower.held(connection, self._held_stages)
         for item in items:
@@ -299,6 +305,7 @@ class StatusWriter:
         except asyncpg.LockNotAvailableError:
             stages = {item.card.stage_id for item in items if item.card.stage_id is not None}
             self._held_stages = await self._follower.held(connection, stages)
+            self._waits_again_at = time.monotonic() + WAITS_AGAIN_AFTER
         others = [item for item in items if item.card.stage_id not in self._held_stages]
         async with connection.transaction():
             return await self._send_and_follow(connection, others, confirmed)

@@ -16,7 +16,7 @@ from jobservice.store.sql import load
 _FILE = Path(__file__).with_name("workflow.sql")
 
 PIPELINES_AT_ONCE = 10
-PATIENCE = "300ms"
+PATIENCE = "1s"
 """How long to wait for a pipeline's row. Writers hold it for milliseconds; a client may hold it as long as it likes."""
 _FIRST = UUID(int=0)
 

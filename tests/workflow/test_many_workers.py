@@ -39,3 +39,4 @@ async def connection_goes_on(crew: Crew, pipeline_id: Any) -> None:
     while (await standing(crew.connection, pipeline_id))[0] != "SUCCEEDED":
         await crew.go_on()
         await crew.work(50)
+        await crew.written()
