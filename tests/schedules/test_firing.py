@@ -7,10 +7,11 @@ from datetime import timedelta
 
 import asyncpg
 import pytest
-from factory import end_other_sessions
+from factory import SETTLER, end_other_sessions
 from scheduled import JOB, Schedules
 
 from jobservice.domain.errors import JobServiceError
+from jobservice.lifecycle.upkeep import Upkeep
 from jobservice.schedules.firing import Firing
 from jobservice.store.failures import CONNECTION_LOST
 
@@ -236,3 +237,34 @@ async def test_run_now_is_a_tick_of_its_own_that_obeys_the_overlap_and_leaves_th
     assert JOB["parameters"] != json.loads((await schedules.jobs())[0]["parameters"])
     with pytest.raises(JobServiceError, match="has not ended"):
         await schedules.table.run_now(schedules.connection, "acme", "nightly")
+
+
+async def test_of_thousands_of_schedules_only_those_that_are_due_are_read(schedules: Schedules) -> None:
+    await schedules.connection.execute(
+        """INSERT INTO jobservice.schedule (tenant, name, job, every, next_fire_date)
+           SELECT 'acme', 's' || n, '{"job_class": "Nap"}', 3600, now() + n * interval '1 second' + interval '1 hour'
+           FROM generate_series(1, 5000) n"""
+    )
+    await schedules.add()
+    await schedules.due()
+    await schedules.connection.execute("VACUUM ANALYZE jobservice.schedule")
+
+    async with schedules.connection.transaction():
+        before = await read_by(schedules.connection)
+        due = await Upkeep(schema="jobservice", follower=SETTLER).look(schedules.connection)
+        fired = await schedules.fire()
+        after = await read_by(schedules.connection)
+
+    assert due.next_fire is not None
+    assert (due.next_fire <= 0, fired.ticks) == (True, 1)
+    assert after["schedule"] == before["schedule"], "the whole table was read"
+    assert after["schedule_due"] - before["schedule_due"] <= 10
+
+
+async def read_by(connection: asyncpg.Connection) -> dict[str, int]:
+    """Rows that this transaction has read by each way into the table."""
+    rows = await connection.fetch(
+        """SELECT relname, pg_stat_get_xact_tuples_returned(oid) AS rows FROM pg_class
+           WHERE relname IN ('schedule', 'schedule_due') AND relnamespace = 'jobservice'::regnamespace"""
+    )
+    return {row["relname"]: row["rows"] for row in rows}
