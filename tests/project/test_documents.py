@@ -31,7 +31,7 @@ from jobservice.settings_sources import OTHER_VARIABLES, TEST_PREFIX, setting_na
 
 SUBMISSION, REPLY = validator("submission"), validator("reply")
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = typer.main.get_command(build())
 STOP_WORDS = {"|", "&&", "||", ";", ">", "<", "&", "(", ")"}
