@@ -54,7 +54,12 @@ async def save_statements(context, statements):  # in the chunk's own transactio
     await context.connection.executemany("INSERT INTO eod_statement VALUES ($1, $2, $3)", rows)
 
 
+USERS = CsvReader("{directory}/users.csv", User)
+TRADES = TsvReader("{directory}/trades.tsv", Trade, header=False)
+
+BY_KEY = KeysetReader(PLANS, ("loan", "term"), Plan, arguments=day_of)
 OUT = CsvWriter("{directory}/plans.csv", Plan, checksum=Checksum("md5"))
+deliver = copy("{directory}/plans.csv", "{archive}/plans-{day:%Y%m%d}.csv", checksum=Checksum("md5"))
 
 
 class EndOfDay(AbstractJob):
@@ -67,14 +72,8 @@ class EndOfDay(AbstractJob):
     note: Annotated[str, NotIdentifying] = ""
     steps = (
         Task("prepare", prepare, transaction=True),
-        Chunk("users", read=CsvReader("{directory}/users.csv", User), write=save_users),
-        Chunk(
-            "trades",
-            read=TsvReader("{directory}/trades.tsv", Trade, header=False),
-            write=save_trades,
-            size=1000,
-            partitions=10,
-        ),
+        Chunk("users", read=USERS, write=save_users),
+        Chunk("trades", read=TRADES, write=save_trades, size=1000, partitions=10),
         Chunk(
             "post",
             read=KeysetReader(OF_THE_DAY, "loan", arguments=day_of),
@@ -87,17 +86,6 @@ class EndOfDay(AbstractJob):
             aggregate=total,
         ),
         Chunk("state", read=read_sums, process=to_statement, write=save_statements),
-        Chunk(
-            "export",
-            read=KeysetReader(PLANS, ("loan", "term"), Plan, arguments=day_of),
-            write=OUT,
-            size=1000,
-            partitions=10,
-            aggregate=merge(OUT),
-        ),
-        Task(
-            "deliver",
-            copy("{directory}/plans.csv", "{archive}/plans-{day:%Y%m%d}.csv", checksum=Checksum("md5")),
-            retry=RetryPolicy(on=OSError, times=3),
-        ),
+        Chunk("export", read=BY_KEY, write=OUT, size=1000, partitions=10, aggregate=merge(OUT)),
+        Task("deliver", deliver, retry=RetryPolicy(on=OSError, times=3)),
     )
