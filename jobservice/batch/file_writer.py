@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from jobservice.batch.appending import growing
+from jobservice.batch.appending import Growing
 from jobservice.batch.checksums import Checksum
 from jobservice.batch.delimited import Delimited
 from jobservice.batch.fixed_width import FixedWidth
@@ -20,7 +20,7 @@ from jobservice.domain.errors import DefinitionError
 from jobservice.sdk.steps import StepContext
 
 FILES: Final = "files"
-"""In the state of a step: name pattern → [path, bytes that are committed]."""
+"""In the state of a step: name pattern → [path, bytes that are committed, their pieces as [from, owner]]."""
 
 
 class Layout(Protocol):
@@ -56,31 +56,39 @@ class FileWriter:
 
     def open(self, context: StepContext) -> None:
         """Goes back to what the state says is committed; begins the file with its header where that is nothing."""
-        files = context.state.setdefault(FILES, {})
-        if self.path in files:
-            path, size = files[self.path]
-            growing(self.place(path)).go_back(size)
+        owner = f"{context.info.id}-{context.info.run}"
+        if self.path in context.state.get(FILES, {}):
+            file = self._file(context)
+            file.go_on(owner)
         else:
-            url, head = self._url(context), self.head
-            growing(self.place(url)).begin(head)
-            files[self.path] = [url, len(head)]
+            file = Growing(self.place(self._url(context)), 0, [])
+            file.begin(owner, self.head)
+        self._keep(context, file)
 
     def write(self, context: StepContext, items: Sequence[Any]) -> None:
         """Behind what is committed; on the disk when this returns. Raises ValueError for what cannot be written."""
-        known = context.state.get(FILES, {}).get(self.path)
-        if known is None:
-            raise DefinitionError(f"{self.path}: `open` was not called before `write`")
-        path, size = known
-        data = self.layout.text(items).encode(self.encoding)
-        growing(self.place(path)).append(size, data)
-        known[1] = size + len(data)
+        file = self._file(context)
+        file.append(self.layout.text(items).encode(self.encoding))
+        self._keep(context, file)
 
     def close(self, context: StepContext) -> None:
         """The file is complete: it has its name, and its checksum unless it is to be merged."""
-        path, size = context.state[FILES][self.path]
-        growing(self.place(path)).complete(size)
-        if self.checksum is not None and not self._is_piece(context):
-            self.checksum.write(self.place(path))
+        file = self._file(context)
+        file.complete()
+        if self.checksum is not None and not self._is_of_part(context):
+            self.checksum.write(file.place)
+
+    def _file(self, context: StepContext) -> Growing:
+        known = context.state.get(FILES, {}).get(self.path)
+        if known is None:
+            raise DefinitionError(f"{self.path}: `open` was not called before `write`")
+        url, size, pieces = known
+        return Growing(self.place(url), size, [(start, owner) for start, owner in pieces])
+
+    def _keep(self, context: StepContext, file: Growing) -> None:
+        files = context.state.setdefault(FILES, {})
+        url = files[self.path][0] if self.path in files else self._url(context)
+        files[self.path] = [url, file.size, [list(piece) for piece in file.pieces]]
 
     @property
     def head(self) -> bytes:
@@ -93,9 +101,9 @@ class FileWriter:
 
     def _url(self, context: StepContext) -> str:
         url = expanded(self.path, context)
-        return f"{url}.part-{context.partition.index:05d}" if self._is_piece(context) else url
+        return f"{url}.part-{context.partition.index:05d}" if self._is_of_part(context) else url
 
-    def _is_piece(self, context: StepContext) -> bool:
+    def _is_of_part(self, context: StepContext) -> bool:
         return context.partition.count > 1 and not names_parts(self.path)
 
 

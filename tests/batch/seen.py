@@ -15,6 +15,7 @@ class Seen:
     partition: Partition = field(default_factory=Partition)
     state: dict[str, Any] = field(default_factory=dict)
     connection: Any = None
+    info: Any = field(default_factory=lambda: SimpleNamespace(id="job", run=1))
 
     def part(self, index: int, ranges: list[Range]) -> "Seen":
         """The same job, in a part."""

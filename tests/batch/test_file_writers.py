@@ -255,6 +255,7 @@ def test_after_a_failure_anywhere_the_file_is_that_of_an_undisturbed_run(
         wild.write(context, chunk)
         if turn % 2:
             context = seen()
+            context.info.run = turn // 3  # each third time in a run of its own
             context.state.update(committed)
             wild.open(context)
         else:
@@ -270,6 +271,34 @@ def test_after_a_failure_anywhere_the_file_is_that_of_an_undisturbed_run(
 def names_in(directory: Path, store: str) -> list[str]:
     found = fsspec.filesystem("file" if store == "local" else "memory").ls(str(directory), detail=False)
     return sorted(path.rpartition("/")[2] for path in found)
+
+
+@pytest.mark.parametrize("store", ["local", "memory"])
+@pytest.mark.parametrize("late", ["write", "open and write"])
+@pytest.mark.parametrize("committed", [False, True])
+def test_a_run_that_lost_its_lease_harms_nothing_that_the_next_one_writes(
+    tmp_path: Path, store: str, late: str, committed: bool
+) -> None:
+    base = str(tmp_path) if store == "local" else f"memory://{tmp_path}"
+    writer, lost, new = CsvWriter(f"{base}/a.csv", columns=("n",)), seen(), seen()
+    new.info.run = 2
+    writer.open(lost)
+    writer.write(lost, [{"n": 1}])
+    known = deepcopy(lost.state) if committed else {}
+    new.state.update(deepcopy(known))
+    writer.open(new)
+    writer.write(new, [{"n": 2}])
+
+    if late == "open and write":
+        lost.state.clear()
+        lost.state.update(known)
+        writer.open(lost)
+    writer.write(lost, [{"n": "late, and longer than what the next run wrote"}])
+    writer.write(new, [{"n": 3}])
+    writer.close(new)
+
+    assert content(writer, f"{base}/a.csv") == (b"n\n1\n2\n3\n" if committed else b"n\n2\n3\n")
+    assert names_in(tmp_path, store) == ["a.csv"]
 
 
 def content(writer: Any, path: str) -> bytes:
