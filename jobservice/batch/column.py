@@ -76,12 +76,14 @@ def _annotated(name: str, hint: Any, required: bool) -> Field:
 
 
 def _field(name: str, key: str, kind: Any, metadata: Any, required: bool) -> Field:
-    column = next((each for each in metadata if isinstance(each, Column)), Column())
     nullable = False
     if get_origin(kind) in (Union, types.UnionType):
         kinds = [each for each in get_args(kind) if each is not type(None)]
         nullable = len(kinds) < len(get_args(kind))
         kind = kinds[0] if len(kinds) == 1 else Any
+    if inner := getattr(kind, "__metadata__", ()):  # Annotated[…] | None
+        kind, metadata = get_args(kind)[0], [*metadata, *inner]
+    column = next((each for each in metadata if isinstance(each, Column)), Column())
     return Field(name, key, kind, nullable, required, column)
 
 

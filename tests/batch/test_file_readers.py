@@ -98,6 +98,15 @@ def test_without_a_header_columns_are_found_by_their_position(file: Path) -> Non
     assert items(CsvReader(file, Pair, header=False)) == [Pair(1, "a"), Pair(2, "b")]
 
 
+def test_a_column_may_be_said_inside_of_what_may_be_none(file: Path) -> None:
+    class Maybe(BaseModel):
+        day: Annotated[date, Column(name="The day", format="%d.%m.%Y")] | None = None
+
+    file.write_text('The day\n03.02.2026\n""\n')
+
+    assert items(CsvReader(file, Maybe)) == [Maybe(day=date(2026, 2, 3)), Maybe()]
+
+
 def test_plain_dicts_are_named_by_the_header_or_by_columns(file: Path) -> None:
     file.write_text("a\tb\n1\tx\n")
 
