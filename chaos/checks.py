@@ -19,6 +19,8 @@ from jobservice.domain.states import JobStatus
 from jobservice.domain.transitions import TRANSITIONS
 
 STEPS = {(str(status), str(to)) for (status, _), targets in TRANSITIONS.items() for to in targets if status is not to}
+RESTARTED_PIPELINE = {("FAILED", "PENDING"), ("ABORTED", "PENDING")}
+"""Jobs of a pipeline that is restarted wait for their stage again."""
 FINAL = {str(status) for status in JobStatus if status.final}
 LIVE = ("TO_BE_RUN", "RUNNING")
 LOST_TOO_OFTEN = "LostTooOften"
@@ -33,6 +35,8 @@ class Evidence:
     found: Findings
     first_sequence: int
     """Of the first event of a job: 1 where submissions are published, else 2."""
+    restarted_pipelines: frozenset[str] = frozenset()
+    """Whose restart was asked for, and with it that of their jobs."""
 
 
 def check(evidence: Evidence, *, max_lost_runs: int) -> dict[str, list[str]]:
@@ -59,8 +63,9 @@ def _accepted(evidence: Evidence) -> Iterator[str]:
         if key in evidence.told.keys and job_id not in evidence.found.jobs:
             yield f"{key} was job {job_id}, which is gone"
     followers = sum(job["correlation_id"] is not None for job in evidence.found.jobs.values())
-    if len(evidence.found.jobs) != len(evidence.told.keys) + followers:
-        yield f"{len(evidence.told.keys)} were accepted, {len(evidence.found.jobs) - followers} are there"
+    alone = sum(job["pipeline_id"] is None for job in evidence.found.jobs.values())
+    if alone != len(evidence.told.keys) + followers:
+        yield f"{len(evidence.told.keys)} were accepted, {alone - followers} are there"
 
 
 def _ends(evidence: Evidence) -> Iterator[str]:
@@ -73,7 +78,8 @@ def _ends(evidence: Evidence) -> Iterator[str]:
         ends = sum(seen.final for seen in life)
         if ends != restarts + 1:
             yield f"{_named(job)} ended {ends} times and was restarted {restarts} times: {_told(life)}"
-        if restarts and not any(str(each) == job_id for each in evidence.told.restarts):
+        asked = job["pipeline_id"] in evidence.restarted_pipelines
+        if restarts and not asked and not any(str(each) == job_id for each in evidence.told.restarts):
             yield f"{_named(job)} was restarted, and nobody asked for it"
 
 
@@ -87,8 +93,10 @@ def _sequences(evidence: Evidence) -> Iterator[str]:
         if [seen.sequence for seen in life] != list(range(evidence.first_sequence, job["sequence"] + 1)):
             yield f"{_named(job)} is at {job['sequence']}, {job['status']}; published were {_told(life)}"
             continue
+        restarted = job["pipeline_id"] in evidence.restarted_pipelines
+        steps = STEPS | RESTARTED_PIPELINE if restarted else STEPS
         for before, after in pairwise(life):
-            if after.previous != before.status or (before.status, after.status) not in STEPS:
+            if after.previous != before.status or (before.status, after.status) not in steps:
                 yield f"{_named(job)}: {after.status} after {before.status}: {_told(life)}"
             if after.run != before.run + (after.status == "TO_BE_RUN"):
                 yield f"{_named(job)}: run {after.run} after {before.run}: {_told(life)}"

@@ -6,6 +6,7 @@ import os
 import random
 import sys
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +23,14 @@ from chaos.jobs.effects import URL as JOBS_DATABASE_URL
 from chaos.leftovers import until
 from chaos.load import Load
 from chaos.main_thread import MainThread
+from chaos.pipeline_checks import PipelineEvidence, by_pipeline, check_pipelines
+from chaos.pipeline_load import PipelineLoad
+from chaos.pipeline_plan import PlannedPipeline
+from chaos.pipeline_recorder import PipelineRecorder
 from chaos.plan import LIMITED, Plan
 from chaos.recorder import Recorder
 from chaos.report import Outcome
+from chaos.servers import Servers
 from jobservice.servers.stack import PrivateStack
 from jobservice.store.schema import apply
 
@@ -55,7 +61,16 @@ class Sizes:
 class Course:
     """`run` is the whole of it."""
 
-    def __init__(self, *, plan: Plan, sizes: Sizes, stack: PrivateStack, main: MainThread, directory: Path) -> None:
+    def __init__(
+        self,
+        *,
+        plan: Plan,
+        pipelines: list[PlannedPipeline],
+        sizes: Sizes,
+        stack: PrivateStack,
+        main: MainThread,
+        directory: Path,
+    ) -> None:
         self._plan = plan
         self._sizes = sizes
         self._database_url = stack.database_url
@@ -72,13 +87,10 @@ class Course:
         )
         self._faults = Faults(fleet=self._fleet, stack=stack, main=main)
         self._recorder = Recorder(url=stack.amqp_url, prefix=PREFIX)
-        self._load = Load(
-            plan=plan,
-            database_url=stack.database_url,
-            amqp_url=stack.amqp_url,
-            prefix=PREFIX,
-            recorder=self._recorder,
-        )
+        self._pipeline_recorder = PipelineRecorder(url=stack.amqp_url, prefix=PREFIX)
+        self._servers = Servers(database_url=stack.database_url, amqp_url=stack.amqp_url, prefix=PREFIX)
+        self._load = Load(plan=plan, servers=self._servers, recorder=self._recorder)
+        self._pipelines = PipelineLoad(plan=pipelines, servers=self._servers)
         self._wrong: dict[str, list[str]] = {}
         self._notes: dict[str, object] = {}
         self._unforeseen: list[str] = []
@@ -86,19 +98,21 @@ class Course:
     async def run(self) -> Outcome:
         """From an empty installation to its judgement."""
         began = time.monotonic()
-        recording = asyncio.create_task(self._recorder.run())
+        recording = asyncio.gather(self._recorder.run(), self._pipeline_recorder.run())
         try:
             await self._prepare()
             await self._disturb()
             await self._settle()
             await self._look_for_leftovers()
-            evidence = await self._gather()
+            evidence, pipelines = await self._gather()
         finally:
             recording.cancel()
             await asyncio.gather(recording, return_exceptions=True)
             await self._load.close()
+            await self._servers.close()
             await self._fleet.close()
-        self._wrong = check(evidence, max_lost_runs=MAX_LOST_RUNS) | self._wrong
+        self._notes["client calls repeated for want of an answer"] = self._servers.lost_answers
+        self._wrong = check(evidence, max_lost_runs=MAX_LOST_RUNS) | check_pipelines(pipelines) | self._wrong
         return Outcome(
             seed=self._sizes.seed,
             versions=self._versions,
@@ -107,6 +121,7 @@ class Course:
             lease=self._sizes.lease,
             faults=self._faults.done,
             evidence=evidence,
+            pipelines=pipelines,
             wrong=self._wrong,
             notes=self._notes,
             unforeseen=self._unforeseen,
@@ -124,6 +139,7 @@ class Course:
                     "INSERT INTO jobservice.tenant (tenant, max_running) VALUES ($1, $2)", tenant, most
                 )
             await self._recorder.ready()
+            await self._pipeline_recorder.ready()
             await self._fleet.start()
             # Who submits before a daemon has declared the queues is told so by nobody.
             if not await until(lambda: self._all_beat(connection), READY_WITHIN):
@@ -143,6 +159,7 @@ class Course:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._load.run())
+                group.create_task(self._pipelines.run())
                 group.create_task(self._faults.run(self._plan.faults))
         finally:
             for task in (restarting, telling):
@@ -163,6 +180,7 @@ class Course:
     async def _settle(self) -> None:
         began = time.monotonic()
         await self._load.stop_the_rest()
+        ending = asyncio.create_task(self._pipelines.bring_to_end())
         connection = await asyncpg.connect(self._database_url)
         broker = await aiormq.connect(self._amqp_url)
         try:
@@ -171,8 +189,12 @@ class Course:
             async def quiet() -> bool:
                 waiting = await _messages(channel, "submissions") + await _messages(channel, "control")
                 [row] = await connection.fetch(QUERIES["counts"])
-                published = self._recorder.events >= row["changes"] - row["jobs"] * (self._sizes.first_sequence - 1)
-                return bool(not waiting and not row["live"] and not row["outbox"] and published)
+                published = (
+                    self._recorder.events >= row["changes"] - row["jobs"] * (self._sizes.first_sequence - 1)
+                    and self._pipeline_recorder.events >= row["pipeline_changes"]
+                )
+                live = row["live"] + row["live_pipelines"]
+                return bool(not waiting and not live and not row["outbox"] and published)
 
             # Twice: a command that a daemon has in hand is in no queue and in no row yet.
             settled = await until(quiet, SETTLED_WITHIN)
@@ -181,8 +203,11 @@ class Course:
             wrong = [] if settled else [f"it is not quiet {SETTLED_WITHIN:.0f} s after"]
             rejected = await _messages(channel, "rejected")
             wrong += [f"{rejected} messages were rejected"] if rejected else []
+            ending.cancel()
+            await asyncio.gather(ending, return_exceptions=True)
             wrong += await leftovers.of_idle_daemons(connection, self._fleet)
         finally:
+            ending.cancel()
             await connection.close()
             await broker.close()
         self._notes["time to settle after the last fault"] = f"{time.monotonic() - began:.1f} s"
@@ -199,13 +224,27 @@ class Course:
         self._wrong["daemons ended when told to, and only then"] = self._fleet.problems
         self._unforeseen = unforeseen(self._fleet.logs)
 
-    async def _gather(self) -> Evidence:
+    async def _gather(self) -> tuple[Evidence, PipelineEvidence]:
         connection = await asyncpg.connect(self._database_url)
         try:
             found = await find(connection)
         finally:
             await connection.close()
-        return Evidence(self._load.told, self._recorder, found, self._sizes.first_sequence)
+        told = self._pipelines.told
+        restarted = frozenset(str(each) for each in told.restarts)
+        of_stage: defaultdict[str, list[str]] = defaultdict(list)
+        for job in found.jobs.values():
+            if job["stage_id"] is not None:
+                of_stage[job["stage_id"]].append(job["id"])
+        pipelines = PipelineEvidence(
+            told=told,
+            recorder=self._pipeline_recorder,
+            pipelines=found.pipelines,
+            stages=by_pipeline(found.stages),
+            jobs=of_stage,
+            lives=self._recorder.lives,
+        )
+        return Evidence(self._load.told, self._recorder, found, self._sizes.first_sequence, restarted), pipelines
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("JOBSERVICE_")}

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class Findings:
     executed_twice: list[Any]
     daemons: dict[str, Any]
     counts: Any
+    pipelines: dict[str, Any] = field(default_factory=dict)
+    stages: list[Any] = field(default_factory=list)
 
 
 async def find(connection: asyncpg.Connection) -> Findings:
@@ -47,4 +49,6 @@ async def find(connection: asyncpg.Connection) -> Findings:
         executed_twice=rows["executed_twice"],
         daemons={row["id"]: row for row in rows["daemons"]},
         counts=rows["counts"][0],
+        pipelines={row["id"]: row for row in rows["pipelines"]},
+        stages=rows["stages"],
     )

@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from chaos.checks import Evidence
+from chaos.pipeline_checks import PipelineEvidence
 from chaos.plan import Kind
 
 SHOWN = 10
@@ -22,6 +23,7 @@ class Outcome:
     lease: float
     faults: Counter[Kind]
     evidence: Evidence
+    pipelines: PipelineEvidence
     wrong: dict[str, list[str]]
     notes: dict[str, object] = field(default_factory=dict)
     unforeseen: list[str] = field(default_factory=list)
@@ -72,7 +74,6 @@ def _show_figures(outcome: Outcome) -> None:
         "stops": len(told.stopped),
         "restarts asked for": told.restarts.total(),
         "submissions said twice on purpose": told.repeated,
-        "client calls repeated for want of an answer": told.lost_answers,
         "events, without repetitions": recorder.events,
         "events that came more than once": recorder.duplicates,
         "identities of daemons": len(found.daemons),
@@ -80,6 +81,22 @@ def _show_figures(outcome: Outcome) -> None:
         "time from a last heartbeat to the mark, median and longest": _silences(outcome),
         "longest time without an end of a job": f"{gap:.1f} s",
         **outcome.notes,
+    }
+    for name, value in rows.items():
+        _row(name, value)
+    _show_pipelines(outcome.pipelines)
+
+
+def _show_pipelines(evidence: PipelineEvidence) -> None:
+    statuses = Counter(row["status"] for row in evidence.pipelines.values())
+    print("\npipelines")
+    rows: dict[str, object] = {
+        "pipelines": len(evidence.pipelines),
+        **{f"  {status}": count for status, count in sorted(statuses.items())},
+        "their jobs": sum(map(len, evidence.jobs.values())),
+        **{f"said to them: {verb}": count for verb, count in sorted(evidence.told.verbs.items())},
+        "events of them, without repetitions": evidence.recorder.events,
+        "events of them that came more than once": evidence.recorder.duplicates,
     }
     for name, value in rows.items():
         _row(name, value)

@@ -1,6 +1,7 @@
 """What the chaos run would notice: each promise, broken once in an otherwise healthy story, is told as broken."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -32,7 +33,7 @@ class Story:
             "id": JOB, "tenant": "acme", "job_class": "Write", "status": "SUCCEEDED", "run": 2, "attempt": 1,
             "max_attempts": None, "lost_runs": 1, "sequence": 7, "stop_requested_at": None, "stop_date": NOON,
             "error_type": None, "error_message": None, "result": "2", "parameters": "{}", "correlation_id": None,
-            "concurrency_key": None, "daemon_id": DAEMON,
+            "concurrency_key": None, "daemon_id": DAEMON, "pipeline_id": None, "stage_id": None,
         }  # fmt: skip
         self.effect: dict[str, Any] = {"job_id": JOB, "run": 2, "done": True}
         self.runs = [{"job_id": JOB, "run": 1, "ending": "lost", "daemon_id": DAEMON}]
@@ -209,3 +210,16 @@ def test_a_broken_promise_is_told(breaks: Callable[[Story], None], promise: str)
     breaks(story)
 
     assert promise in broken(story)
+
+
+def test_only_the_restart_of_its_pipeline_takes_an_ended_job_back_to_pending() -> None:
+    story = Story()
+    story.statuses = ["QUEUED", "ABORTED", "PENDING", "QUEUED", "TO_BE_RUN", "RUNNING", "SUCCEEDED"]
+    story.job |= {"run": 1, "pipeline_id": "map"}
+    published = "every status change was published, in order"
+
+    evidence = story.evidence()
+    restarted = replace(evidence, restarted_pipelines=frozenset({"map"}))
+
+    assert check(evidence, max_lost_runs=3)[published] != []
+    assert check(restarted, max_lost_runs=3)[published] == []
