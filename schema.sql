@@ -1849,6 +1849,8 @@ CREATE TABLE IF NOT EXISTS job_instance (
   UNIQUE (tenant, job_class, key, generation)
 );
 
+CREATE INDEX IF NOT EXISTS job_instance_retention ON job_instance (created_date, id);
+
 -- Which jobs have executed an instance. Live is one at a time; whether it is so still, its job's row says.
 CREATE TABLE IF NOT EXISTS job_execution (
   job_id       uuid PRIMARY KEY,
@@ -1911,8 +1913,9 @@ CREATE TABLE IF NOT EXISTS step_run (
 );
 
 -- Takes an instance for a run of a job: its row with `answer` OPEN, or why it is refused: ALREADY_RUNNING, ALREADY_COMPLETE, RESTART_PREVENTED, with
--- the job that did it. `epoch` tells restarts apart; a run that was lost, handed back or retried goes on in the same one.
-CREATE OR REPLACE FUNCTION open_instance(for_job uuid, identity text, identifying jsonb, anew boolean, restartable boolean)
+-- the job that did it; RUN_LOST where the run is not the job's current one. `epoch` tells restarts apart; a run that was lost, handed back or retried goes on in
+-- the same one. A job stays with the instance that it has executed, whatever its class takes for identifying by now.
+CREATE OR REPLACE FUNCTION open_instance(for_job uuid, of_run integer, of_daemon uuid, identity text, identifying jsonb, anew boolean, restartable boolean)
 RETURNS TABLE (answer text, instance_id uuid, generation integer, context jsonb, other_job uuid, epoch text) LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
 #variable_conflict use_column
 DECLARE
@@ -1921,10 +1924,23 @@ DECLARE
   other    uuid;
   restarts integer;
 BEGIN
-  SELECT x.tenant, x.job_class INTO j FROM job_info x WHERE x.id = for_job;
+  SELECT x.tenant, x.job_class INTO j FROM job_info x
+  WHERE x.id = for_job AND x.run = of_run AND x.daemon_id = of_daemon AND x.status IN ('TO_BE_RUN', 'RUNNING') FOR SHARE;
+  IF NOT FOUND THEN
+    RETURN QUERY SELECT 'RUN_LOST', NULL::uuid, 0, NULL::jsonb, NULL::uuid, NULL::text;
+    RETURN;
+  END IF;
   restarts := (SELECT count(*) FROM job_run r WHERE r.job_id = for_job AND r.ending IN ('FAILED', 'ABORTED'));
-  INSERT INTO job_instance (id, tenant, job_class, key, parameters) VALUES (new_job_id(), j.tenant, j.job_class, identity, identifying) ON CONFLICT (tenant, job_class, key, generation) DO NOTHING;
-  SELECT * INTO i FROM job_instance x WHERE x.tenant = j.tenant AND x.job_class = j.job_class AND x.key = identity ORDER BY x.generation DESC LIMIT 1 FOR NO KEY UPDATE;
+  identity := coalesce((SELECT x.key FROM job_execution e JOIN job_instance x ON x.id = e.instance_id WHERE e.job_id = for_job AND x.job_class = j.job_class), identity);
+  LOOP
+    SELECT * INTO i FROM job_instance x WHERE x.tenant = j.tenant AND x.job_class = j.job_class AND x.key = identity ORDER BY x.generation DESC LIMIT 1 FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+      INSERT INTO job_instance (id, tenant, job_class, key, parameters) VALUES (new_job_id(), j.tenant, j.job_class, identity, identifying)
+      ON CONFLICT (tenant, job_class, key, generation) DO NOTHING;
+    ELSE      -- while this waited for the row, its next generation may have come
+      EXIT WHEN NOT EXISTS (SELECT FROM job_instance x WHERE x.tenant = i.tenant AND x.job_class = i.job_class AND x.key = i.key AND x.generation > i.generation);
+    END IF;
+  END LOOP;
   UPDATE job_execution e SET live = false
   WHERE e.instance_id = i.id AND e.live AND e.job_id <> for_job
     AND NOT EXISTS (SELECT FROM job_info x WHERE x.id = e.job_id AND x.status IN ('PENDING', 'QUEUED', 'TO_BE_RUN', 'RUNNING'));
@@ -1948,14 +1964,21 @@ BEGIN
   RETURN QUERY SELECT 'OPEN', i.id, i.generation, i.context, NULL::uuid, for_job || ':' || restarts;
 END $$;
 
--- Begins or goes on with a step: its row, with `answer` GO, DONE where it is complete, or TOO_OFTEN.
-CREATE OR REPLACE FUNCTION begin_step(of_instance uuid, of_step text, of_part integer, for_job uuid, of_run integer, in_epoch text, most_starts integer, again boolean)
+-- Begins or goes on with a step: its row, with `answer` GO, DONE where it is complete, TOO_OFTEN, or RUN_LOST where the run is not the job's current one.
+CREATE OR REPLACE FUNCTION begin_step(of_instance uuid, of_step text, of_part integer, for_job uuid, of_run integer, of_daemon uuid, in_epoch text, most_starts integer,
+                                      again boolean)
 RETURNS TABLE (answer text, "position" jsonb, context jsonb, low jsonb, high jsonb, expected bigint, read bigint, filtered bigint, written bigint, skipped bigint, commits bigint,
                rollbacks bigint, starts integer) LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
 #variable_conflict use_column
 DECLARE
   s step_execution%ROWTYPE;
 BEGIN
+  -- A run that was lost must not take the step from the one that goes on with it.
+  PERFORM FROM job_info j WHERE j.id = for_job AND j.run = of_run AND j.daemon_id = of_daemon AND j.status IN ('TO_BE_RUN', 'RUNNING') FOR SHARE;
+  IF NOT FOUND THEN
+    RETURN QUERY SELECT 'RUN_LOST', NULL::jsonb, NULL::jsonb, NULL::jsonb, NULL::jsonb, NULL::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0;
+    RETURN;
+  END IF;
   INSERT INTO step_execution (instance_id, step, part) VALUES (of_instance, of_step, of_part) ON CONFLICT DO NOTHING;
   SELECT * INTO s FROM step_execution x WHERE x.instance_id = of_instance AND x.step = of_step AND x.part = of_part FOR NO KEY UPDATE;   -- waits for a chunk that is being committed
   IF s.status IN ('SUCCEEDED', 'SKIPPED') AND (s.epoch = in_epoch OR NOT again) THEN
@@ -1966,6 +1989,9 @@ BEGIN
     RETURN QUERY SELECT 'TOO_OFTEN', s.position, s.context, s.low, s.high, s.expected, s.read, s.filtered, s.written, s.skipped, s.commits, s.rollbacks, s.starts;
     RETURN;
   END IF;
+  IF s.status = 'SUCCEEDED' AND of_part = -1 THEN
+    DELETE FROM step_execution x WHERE x.instance_id = of_instance AND x.step = of_step AND x.part >= 0;      -- planned anew
+  END IF;
   UPDATE step_execution x
   SET job_id = for_job, run = of_run, epoch = in_epoch, starts = x.starts + (x.epoch IS DISTINCT FROM in_epoch)::integer, status = 'STARTED', error_type = NULL, error_message = NULL,
       stop_date = NULL, start_date = coalesce(CASE WHEN x.status <> 'SUCCEEDED' THEN x.start_date END, clock_timestamp()),
@@ -1973,8 +1999,11 @@ BEGIN
       position = CASE WHEN x.status <> 'SUCCEEDED' THEN x.position END, context = CASE WHEN x.status <> 'SUCCEEDED' THEN x.context ELSE '{}' END,
       read = CASE WHEN x.status <> 'SUCCEEDED' THEN x.read ELSE 0 END, filtered = CASE WHEN x.status <> 'SUCCEEDED' THEN x.filtered ELSE 0 END,
       written = CASE WHEN x.status <> 'SUCCEEDED' THEN x.written ELSE 0 END, skipped = CASE WHEN x.status <> 'SUCCEEDED' THEN x.skipped ELSE 0 END,
-      commits = CASE WHEN x.status <> 'SUCCEEDED' THEN x.commits ELSE 0 END
+      commits = CASE WHEN x.status <> 'SUCCEEDED' THEN x.commits ELSE 0 END, rollbacks = CASE WHEN x.status <> 'SUCCEEDED' THEN x.rollbacks ELSE 0 END,
+      expected = CASE WHEN x.status <> 'SUCCEEDED' THEN x.expected END
   WHERE x.instance_id = of_instance AND x.step = of_step AND x.part = of_part RETURNING * INTO s;
+  UPDATE step_run r SET status = 'LOST', end_date = clock_timestamp()
+  WHERE r.instance_id = of_instance AND r.step = of_step AND r.part = of_part AND r.status = 'STARTED' AND (r.job_id, r.run) <> (for_job, of_run);
   INSERT INTO step_run (instance_id, step, part, job_id, run, status) VALUES (of_instance, of_step, of_part, for_job, of_run, 'STARTED') ON CONFLICT DO NOTHING;
   RETURN QUERY SELECT 'GO', s.position, s.context, s.low, s.high, s.expected, s.read, s.filtered, s.written, s.skipped, s.commits, s.rollbacks, s.starts;
 END $$;
@@ -1991,14 +2020,17 @@ DECLARE
 BEGIN
   SELECT * INTO j FROM job_info x WHERE x.id = parent;
   SELECT * INTO p FROM pipeline x WHERE x.parent_job = parent AND x.name = j.job_class AND x.description = of_step AND x.data ->> 'instance_id' = plan ->> 'instance_id'
+    AND NOT x.cleaned AND EXISTS (SELECT FROM step_execution e WHERE e.instance_id = of_instance AND e.step = of_step AND e.part >= 0)
   ORDER BY x.id DESC LIMIT 1;
   -- Where another job of the same instance has planned them, its ranges stay, and what is done stays done.
   IF NOT FOUND AND NOT EXISTS (SELECT FROM step_execution x WHERE x.instance_id = of_instance AND x.step = of_step AND x.part >= 0) THEN
     INSERT INTO step_execution (instance_id, step, part, low, high, expected)
     SELECT of_instance, of_step, e.n - 1, e.part -> 'low', e.part -> 'high', (e.part ->> 'expected')::bigint FROM jsonb_array_elements(plan -> 'parts') WITH ORDINALITY e(part, n);
   END IF;
-  -- In which start of the job they were let run last: a failure that the job finds afterwards is one of this start.
-  UPDATE step_execution x SET context = x.context || jsonb_build_object('$parts', plan -> 'epoch') WHERE x.instance_id = of_instance AND x.step = of_step AND x.part = -1;
+  -- In which start of the job they are let run: a failure that the job finds once it is resumed is one of this start. None, where those of a job that was
+  -- stopped and restarted are ending still: it finds them ended, and lets them run again.
+  UPDATE step_execution x SET context = x.context || jsonb_build_object('$planned', CASE WHEN p.ending IS NULL THEN plan -> 'epoch' END)
+  WHERE x.instance_id = of_instance AND x.step = of_step AND x.part = -1;
   IF p.id IS NULL THEN
     SELECT r.pipeline_id INTO made FROM submit_pipeline(jsonb_strip_nulls(jsonb_build_object('name', j.job_class, 'tenant', j.tenant, 'queue', j.queue, 'priority', j.priority, 'owner', j.owner,
               'description', of_step, 'correlation_id', j.correlation_id, 'traceparent', j.traceparent, 'status', 'PENDING'))
@@ -2030,6 +2062,9 @@ BEGIN
     UPDATE job_info j SET status = 'QUEUED', held = NULL, queued_date = clock_timestamp(), sequence = j.sequence + 1
     WHERE j.id = ANY (ARRAY(SELECT l.id FROM locked l)) AND j.status = 'PENDING' AND j.held = 'parts'
     RETURNING j.id, j.queue, j.sequence, j.run, j.attempt, j.queued_date, j.priority, j.percent_completed
+  ), ran AS (
+    UPDATE step_execution x SET context = x.context || jsonb_build_object('$parts', x.context -> '$planned')
+    FROM changed c JOIN job_execution e ON e.job_id = c.id WHERE x.instance_id = e.instance_id AND x.part = -1 AND x.context ? '$planned'
   ), box AS (
     INSERT INTO outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
     SELECT array_agg(c.id), array_agg(c.sequence), array_agg(c.run), array_agg(c.attempt), array_agg('QUEUED'::text), array_agg('PENDING'::text), array_agg(c.queued_date),

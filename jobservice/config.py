@@ -178,6 +178,7 @@ class RetentionSection(Section):
     succeeded: SecondsOrOff = 86_400.0
     failed: SecondsOrOff = 2_592_000.0
     pending: SecondsOrOff = 0.0
+    instances: SecondsOrOff = 31_536_000.0
 
 
 class EventsSection(Section):

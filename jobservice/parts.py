@@ -296,6 +296,7 @@ class Parts:
             succeeded=settings.retention.succeeded,
             failed=settings.retention.failed,
             pending=settings.retention.pending,
+            instances=settings.retention.instances,
         )
         retention_loop = Loop(name="retention", run_once=retention.run_once, interval=60.0)
         self._loops_of_upkeep = [self.comparison_loop, watch_loop]

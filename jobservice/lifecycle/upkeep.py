@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
 
 import asyncpg
 
@@ -17,6 +19,14 @@ Key = tuple[str, str]
 """A concurrency key: its tenant and its name."""
 FIRST_KEY: Key = ("", "")
 """Before all keys."""
+
+
+InstancePlace = tuple[datetime, UUID]
+"""Where in the order of their making an instance of a job with steps is."""
+FIRST_INSTANCE: InstancePlace = (datetime.min.replace(tzinfo=UTC), UUID(int=0))
+"""Before all instances."""
+INSTANCES = 100
+"""A batch of instances: each may have thousands of parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +92,18 @@ class Upkeep:
     async def clean(self, connection: asyncpg.Connection, status: JobStatus, *, older_than: float) -> int:
         """Deletes one batch of jobs that ended with `status` more than `older_than` seconds ago; how many."""
         return int(await self._sql.clean(connection, status=status.value, older_than=older_than, batch=BATCH))
+
+    async def clean_instances(
+        self, connection: asyncpg.Connection, *, older_than: float, after: InstancePlace = FIRST_INSTANCE
+    ) -> tuple[int, InstancePlace]:
+        """Looks at one batch of instances behind `after`, deletes those without a job; how many, and where to go on."""
+        date, key = after
+        row = await self._sql.clean_instances(
+            connection, older_than=older_than, after_date=date, after_id=key, batch=INSTANCES
+        )
+        if row is None:
+            return 0, FIRST_INSTANCE
+        return row["gone"], (row["created_date"], row["id"]) if row["looked_at"] == INSTANCES else FIRST_INSTANCE
 
     async def abandon_pending(self, connection: asyncpg.Connection, *, older_than: float) -> int:
         """Stops one batch of jobs that a user has held for longer; how many."""

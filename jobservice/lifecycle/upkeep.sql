@@ -170,6 +170,25 @@ WITH old AS MATERIALIZED (
 )
 SELECT count(*) FROM gone;
 
+-- name: clean_instances(older_than, after_date, after_id, batch)^
+-- Looks at so many instances of jobs with steps that were made longer ago, from behind this one on, and deletes those of which no job is left, with
+-- their steps and runs. One that a job takes just now is left alone.
+WITH looked_at AS MATERIALIZED (
+  SELECT i.id, i.created_date, i.last_job FROM jobservice.job_instance i
+  WHERE i.created_date < now() - make_interval(secs => :older_than::double precision) AND (i.created_date, i.id) > (:after_date::timestamptz, :after_id::uuid)
+  ORDER BY i.created_date, i.id LIMIT :batch::integer
+), old AS MATERIALIZED (
+  SELECT i.id FROM looked_at l JOIN jobservice.job_instance i ON i.id = l.id
+  WHERE i.last_job IS NOT DISTINCT FROM l.last_job
+    AND NOT EXISTS (SELECT FROM jobservice.job_execution e WHERE e.instance_id = i.id
+                      AND (EXISTS (SELECT FROM jobservice.job_info j WHERE j.id = e.job_id) OR EXISTS (SELECT FROM jobservice.pipeline p WHERE p.parent_job = e.job_id)))
+  ORDER BY i.id FOR UPDATE OF i SKIP LOCKED
+), gone AS (
+  DELETE FROM jobservice.job_instance i USING old o WHERE i.id = o.id RETURNING 1
+)
+SELECT (SELECT count(*) FROM looked_at) AS looked_at, (SELECT count(*) FROM gone) AS gone, l.created_date, l.id
+FROM looked_at l ORDER BY l.created_date DESC, l.id DESC LIMIT 1;
+
 -- name: abandon_pending(older_than, batch)
 -- PENDING → ABORTED for jobs that a user has held for longer than `retention.pending`; the next cleaning takes them.
 WITH locked AS MATERIALIZED (

@@ -1,10 +1,11 @@
-"""Deletes ended jobs and pipelines that nobody needs any more, in bounded batches; never locked or unpublished ones."""
+"""Deletes jobs, pipelines and instances that nobody needs any more, in bounded batches; never locked or unpublished."""
 
+import asyncpg
 import structlog
 
 from jobservice.domain.pipelines import PipelineStatus
 from jobservice.domain.states import JobStatus
-from jobservice.lifecycle.upkeep import BATCH, FIRST_KEY, Upkeep
+from jobservice.lifecycle.upkeep import BATCH, FIRST_INSTANCE, FIRST_KEY, Upkeep
 from jobservice.store.session import Session
 from jobservice.workflow.cleaning import PipelineCleaner
 
@@ -27,6 +28,7 @@ class Retention:
         succeeded: float,
         failed: float,
         pending: float,
+        instances: float,
     ) -> None:
         self._session = session
         self._upkeep = upkeep
@@ -37,6 +39,8 @@ class Retention:
             JobStatus.ABORTED: failed,
         }
         self._pending = pending
+        self._instances = instances
+        self._instances_after = FIRST_INSTANCE
         self._keys_after = FIRST_KEY
 
     async def run_once(self) -> float | None:
@@ -52,7 +56,18 @@ class Retention:
                 full |= await self._cleaner.abandon(connection, older_than=self._pending)
             await self._upkeep.forget_daemons(connection, older_than=DAEMONS_KEPT_SECONDS)
             _, self._keys_after = await self._upkeep.forget_keys(connection, after=self._keys_after)
+            full |= await self._clean_instances(connection)
         return PAUSE_BETWEEN_BATCHES if full or self._keys_after != FIRST_KEY else INTERVAL
+
+    async def _clean_instances(self, connection: asyncpg.Connection) -> bool:
+        if self._instances == 0:
+            return False
+        deleted, self._instances_after = await self._upkeep.clean_instances(
+            connection, older_than=self._instances, after=self._instances_after
+        )
+        if deleted:
+            log.info("instance.clean", instances=deleted)
+        return self._instances_after != FIRST_INSTANCE
 
     async def _clean(self, status: JobStatus, seconds: float) -> bool:
         async with self._session.use() as connection:

@@ -37,7 +37,7 @@ async def session(database_url: str) -> AsyncIterator[Session]:
 
 
 def retention(session: Session, **kept: float) -> Retention:
-    seconds = {"succeeded": DAY, "failed": DAY, "pending": 0.0} | kept
+    seconds = {"succeeded": DAY, "failed": DAY, "pending": 0.0, "instances": 365 * DAY} | kept
     upkeep = Upkeep(schema="jobservice", follower=SETTLER)
     return Retention(session=session, upkeep=upkeep, cleaner=PipelineCleaner(schema="jobservice"), **seconds)
 

@@ -30,6 +30,7 @@ def retention(session: Session, *, succeeded: float = DAY, failed: float = DAY, 
     return Retention(
         session=session, upkeep=Upkeep(schema="jobservice", follower=SETTLER),
         cleaner=PipelineCleaner(schema="jobservice"), succeeded=succeeded, failed=failed, pending=pending,
+        instances=0.0,
     )  # fmt: skip
 
 
