@@ -60,6 +60,11 @@ class RunContext:
         return self._ending.reason
 
     @property
+    def is_leaving(self) -> bool:
+        """Whether the run is to end without an end of its job."""
+        return self._ending.leaving is not None and self._ending.reason == self._ending.leaving
+
+    @property
     def info(self) -> JobInfo:
         """The job as it was claimed. Built when first asked for: most jobs never do."""
         if self._info is None:

@@ -35,7 +35,8 @@ class StepsExecutor:
 
     async def execute(self, job: StepsJob, arguments: dict[str, Any]) -> object:
         """The result; EndedElsewhere with Parked while parts run as jobs of their own."""
-        result = await self._runner.run(job.job, job.context.claimed, job.definition, arguments)
+        context = job.context
+        result = await self._runner.run(job.job, context.claimed, job.definition, arguments, lambda: context.is_leaving)
         if isinstance(result, Parked):
             raise EndedElsewhere(result)
         return result

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
-from jobservice.domain.errors import JobParameterInvalid, JobServiceError
+from jobservice.domain.errors import DefinitionError, JobParameterInvalid, JobServiceError
 from jobservice.sdk.json_values import RESULT_DEPTH_MAX, dump, to_plain
 from jobservice.sdk.step_parameters import PART, Identity
 from jobservice.sdk.steps import Counts
@@ -101,12 +101,14 @@ class Book:
         """Takes the instance for this job. Raises AlreadyRunning, AlreadyComplete, RestartPrevented."""
         row = await self._sql.open_instance(
             connection,
-            job=self._mine["job"],
+            **self._fence,
             key=identity.key,
             parameters=identity.parameters,
             anew=anew,
             restartable=restartable,
         )
+        if row["answer"] == "RUN_LOST":
+            raise RunLost("the run was taken from this daemon before it took its instance")
         told = f"instance {row['instance_id']} {identity.parameters}"
         match row["answer"]:
             case "ALREADY_RUNNING":
@@ -152,11 +154,13 @@ class Book:
             instance=instance,
             step=step,
             part=part,
-            **self._mine,
+            **self._fence,
             epoch=epoch,
             most_starts=start_limit or ALWAYS,
             again=again,
         )
+        if row["answer"] == "RUN_LOST":
+            raise RunLost(f"the run was taken from this daemon before it began step {step}")
         if row["answer"] == "TOO_OFTEN":
             raise StartLimitReached(f"step {step} was started {row['starts']} times, as often as it may be")
         return StepState(
@@ -172,11 +176,12 @@ class Book:
         )
 
     async def stand(self, connection: asyncpg.Connection, instance: UUID, state: StepState) -> StepState:
-        """The step as it is committed."""
+        """The step as it is committed, after the end of a commit that is under way."""
         row = await self._sql.stand(connection, instance=instance, step=state.step, part=state.part)
         return StepState(
             step=state.step,
             part=state.part,
+            done=row["status"] == "SUCCEEDED",
             position=_value(row["position"]),
             state=json.loads(row["context"]),
             counts=_counts(row),
@@ -200,8 +205,8 @@ class Book:
             step=state.step,
             part=state.part,
             **self._fence,
-            position=_json(position),
-            context=_json(dict(context)),
+            position=_json("position", position),
+            context=_json("context.state", dict(context)),
             **_columns(state.counts),
         )
         if kept is None:
@@ -232,11 +237,12 @@ class Book:
             part=state.part,
             **self._fence,
             status=status,
-            context=None if context is None else _json(dict(context)),
-            shared=None if shared is None else _json(dict(shared)),
+            context=None if context is None else _json("context.state", dict(context)),
+            shared=None if shared is None else _json("context.shared", dict(shared)),
             exit_description=exit_description,
             error_type=None if error is None else type(error).__name__,
             error_message=None if error is None else str(error)[:10_000],
+            all_rollbacks=state.counts.rollbacks,
             **_columns(did),
         )
         if not ended and status in ("SUCCEEDED", "SKIPPED"):
@@ -272,8 +278,19 @@ def _value(text: str | None) -> Any:
     return None if text is None else json.loads(text)
 
 
-def _json(value: Any) -> str:
+def _json(what: str, value: Any) -> str:
+    """As text. Raises DefinitionError for what would be another value when it is read back: after a restart only."""
+    if not _is_json(value):
+        raise DefinitionError(f"{what} is kept as JSON, and reads back as another value: {value!r:.500}")
     return dump(to_plain(value, RESULT_DEPTH_MAX))
+
+
+def _is_json(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(name, str) and _is_json(each) for name, each in value.items())
+    if isinstance(value, list | tuple):
+        return all(_is_json(each) for each in value)
+    return value is None or isinstance(value, str | bool | int | float)
 
 
 def _columns(counts: Counts) -> dict[str, int]:

@@ -14,13 +14,9 @@ from jobservice.domain.errors import JobAborted, JobServiceError
 from jobservice.sdk.steps import At, Chunk, RetryPolicy
 from jobservice.steps.book import Book, StepState
 from jobservice.steps.calling import Listeners, call, fitting, is_async
-from jobservice.steps.connections import StepConnections
+from jobservice.steps.connections import RECONNECTS, ConnectionGone, StepConnections, is_lost, pause_before
 from jobservice.steps.context import Context
 from jobservice.steps.source import Source
-from jobservice.store.failures import CONNECTION_LOST
-
-RECONNECTS = 5
-"""How often in a row a chunk is begun anew after a lost connection, before the run fails."""
 
 
 class SkipLimitReached(JobServiceError):
@@ -60,6 +56,8 @@ class ChunkRun:
         while True:
             commits = self._context.counts.commits
             try:
+                if lost:
+                    await self._stand_anew()
                 await self._open_writer()
                 async with (
                     self._connections.writing() as connection,
@@ -68,23 +66,25 @@ class ChunkRun:
                     await self._chunks(connection, source)
                 await self._close_writer()
                 return
-            except CONNECTION_LOST as error:
-                # Whether the commit came through, only the rows know.
+            except ConnectionGone as error:
                 lost = 1 if self._context.counts.commits > commits else lost + 1
                 if lost > RECONNECTS:
                     raise
                 self._context.log.warning("chunk.reconnect", step=self._step.name, reason=str(error), attempt=lost)
-                await asyncio.sleep(min(5.0, 0.1 * 2**lost))
-                await self._stand_anew()
+                await asyncio.sleep(pause_before(lost))
+                self._end_if_asked()
 
     async def _chunks(self, connection: asyncpg.Connection, source: Source) -> None:
         while True:
-            if (reason := self._ending()) is not None:
-                raise JobAborted(reason)
+            self._end_if_asked()
             batch = await source.take(self._step.size)
             if not batch:
                 return
             await self._chunk(connection, batch)
+
+    def _end_if_asked(self) -> None:
+        if (reason := self._ending()) is not None:
+            raise JobAborted(reason)
 
     async def _chunk(self, connection: asyncpg.Connection, batch: Sequence[At]) -> None:
         context, state = self._context, self._state
@@ -198,9 +198,11 @@ class ChunkRun:
                 async with connection.transaction():
                     await self._write_values(values)
                 return None
-            except CONNECTION_LOST:
+            except JobAborted:
                 raise
-            except Exception as error:  # noqa: BLE001 - what a user's writer raises; the policies decide
+            except Exception as error:  # what a user's writer raises; the policies decide
+                if is_lost(error, connection):
+                    raise
                 self._context.go_back(before)
                 await self._open_writer()
                 if not await self._may_retry("write", error, attempt):
@@ -230,15 +232,17 @@ class ChunkRun:
             await call(self._step.write.close, self._context)
 
     async def _stand_anew(self) -> None:
-        async with self._connections.writing() as connection:
-            stands = await self._book.stand(connection, self._instance, self._state)
-        self._context.go_back((stands.state, stands.counts))
+        """As the rows say: whether the last commit came through, nobody has answered."""
+        stands = await self._connections.settled(lambda c: self._book.stand(c, self._instance, self._state))
+        self._context.stand_at(stands.state, stands.counts)
         self._state.position = stands.position
 
 
 def _tried(process: Callable[..., Any], context: Context, item: Any) -> tuple[Any, BaseException | None]:
     try:
         return process(*fitting(process, context, item)), None
+    except JobAborted:
+        raise
     except Exception as error:  # noqa: BLE001 - a user's code; the policies decide
         return None, error
 
@@ -246,10 +250,12 @@ def _tried(process: Callable[..., Any], context: Context, item: Any) -> tuple[An
 async def _tried_async(process: Callable[..., Any], context: Context, item: Any) -> tuple[Any, BaseException | None]:
     try:
         return await process(*fitting(process, context, item)), None
-    except CONNECTION_LOST:
+    except JobAborted:
         raise
-    except Exception as error:  # noqa: BLE001 - a user's code; the policies decide
-        return None, error
+    except Exception as error:
+        if context.has_lost_connection(error):
+            raise
+        return None, error  # a user's code; the policies decide
 
 
 def delay_of(policy: RetryPolicy, attempt: int, error: BaseException) -> float:

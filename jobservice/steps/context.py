@@ -1,15 +1,16 @@
 """What the functions of a step see. One for each step of a run; a reader's is a copy with a connection of its own."""
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from copy import copy, deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
 from jobservice.domain.errors import DefinitionError
 from jobservice.sdk.job_info import JobInfo
 from jobservice.sdk.steps import Counts, Partition
+from jobservice.steps.connections import is_lost
 
 
 class Context:
@@ -71,14 +72,31 @@ class Context:
         other._connection = connection
         return other
 
-    def remember(self) -> tuple[dict[str, Any], Counts]:
-        """State and counts as they are, to go back to."""
-        return deepcopy(dict(self.state)), copy(self.counts)
+    def has_lost_connection(self, error: BaseException) -> bool:
+        """Whether this error comes of the end of the connection of the moment."""
+        return self._connection is not None and is_lost(error, self._connection)
 
-    def go_back(self, remembered: tuple[dict[str, Any], Counts]) -> None:
+    def remember(self) -> "Remembered":
+        """State, counts and what is shared, as they are, to go back to."""
+        return Remembered(deepcopy(dict(self.state)), copy(self.counts), deepcopy(dict(self.shared)))
+
+    def go_back(self, remembered: "Remembered") -> None:
         """As it was at the last commit; who holds the state holds the same object still."""
-        state, counts = remembered
+        self.stand_at(deepcopy(remembered.state), remembered.counts)
+        self.shared.clear()
+        self.shared.update(deepcopy(remembered.shared))
+
+    def stand_at(self, state: Mapping[str, Any], counts: Counts) -> None:
+        """As the rows say."""
         self.state.clear()
-        self.state.update(deepcopy(state))
+        self.state.update(state)
         for name in Counts.__slots__:
             setattr(self.counts, name, getattr(counts, name))
+
+
+class Remembered(NamedTuple):
+    """What a failure goes back to."""
+
+    state: dict[str, Any]
+    counts: Counts
+    shared: dict[str, Any]

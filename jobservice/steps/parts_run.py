@@ -15,7 +15,7 @@ from jobservice.steps.calling import call
 from jobservice.steps.step_run import StepRun
 
 EPOCH = "$parts"
-"""In the state of such a step, written with the start of its parts: in which start of the job they were run last."""
+"""In the state of such a step, written when its job is resumed: in which start of the job its parts were run last."""
 
 
 class PartsFailed(JobServiceError):
@@ -41,13 +41,12 @@ class PartsRun:
     async def execute(self, step: Chunk, state: StepState) -> None:
         """Raises PartsWait while parts are to run, PartsFailed where some of this start have failed."""
         run = self._run
-        async with run.connections.writing() as connection:
-            parts = await run.book.parts(connection, run.instance.id, step.name)
-            unfinished = [part for part in parts if part.status != "SUCCEEDED"]
-            ranges = () if parts else await self._ranges(connection, step)
-            if ranges or (unfinished and state.state.get(EPOCH) != run.instance.epoch):
-                await run.book.end(connection, run.instance.id, state, "PARKED", did=Counts())
-                raise PartsWait(self._plan(step, ranges))
+        parts = await run.connections.settled(lambda c: run.book.parts(c, run.instance.id, step.name))
+        unfinished = [part for part in parts if part.status != "SUCCEEDED"]
+        ranges = () if parts else await self._ranges(step, state)
+        if ranges or (unfinished and state.state.get(EPOCH) != run.instance.epoch):
+            await run.connections.settled(lambda c: run.book.end(c, run.instance.id, state, "PARKED", did=Counts()))
+            raise PartsWait(self._plan(step, ranges))
         await run.with_listeners("step", step.name, self._end(step, state, parts, unfinished))
 
     async def _end(
@@ -61,19 +60,23 @@ class PartsRun:
             await self._run.end_badly(state, Counts(), error)
             raise
 
-    async def _ranges(self, connection: Any, step: Chunk) -> Sequence[Range]:
+    async def _ranges(self, step: Chunk, state: StepState) -> Sequence[Range]:
         plan = step.plan or getattr(step.read, "plan", None)
         if plan is None:
             return [Range() for _ in range(step.partitions)]
         context = self._run.context
-        context.connection = connection
         try:
-            ranges = list(await call(plan, context, step.partitions))
+            async with self._run.connections.writing() as connection:
+                context.connection = connection
+                ranges = list(await call(plan, context, step.partitions))
+            if len(ranges) > step.partitions:
+                raise PartsFailed(f"step {step.name}: its plan made {len(ranges)} parts of at most {step.partitions}")
+            return [each if isinstance(each, Range) else Range(*each) for each in ranges]
+        except Exception as error:
+            await self._run.end_badly(state, Counts(), error)
+            raise
         finally:
             context.connection = None
-        if len(ranges) > step.partitions:
-            raise PartsFailed(f"step {step.name}: its plan made {len(ranges)} parts of at most {step.partitions}")
-        return [each if isinstance(each, Range) else Range(*each) for each in ranges]
 
     def _plan(self, step: Chunk, ranges: Sequence[Range]) -> dict[str, Any]:
         return {
@@ -90,13 +93,11 @@ class PartsRun:
         for name in Counts.__slots__:
             setattr(state.counts, name, sum(getattr(part.counts, name) for part in parts))
         results = [PartResult(part.part, part.low, part.high, part.counts, part.state) for part in parts]
-        async with run.connections.writing() as connection, connection.transaction():
-            run.context.connection = connection
-            try:
-                value = None if step.aggregate is None else await call(step.aggregate, run.context, results)
-                await run.end_well(connection, state, copy(state.counts), value)
-            finally:
-                run.context.connection = None
+
+        async def aggregate() -> object:
+            return None if step.aggregate is None else await call(step.aggregate, run.context, results)
+
+        await run.in_one_transaction(state, lambda: copy(state.counts), aggregate)
 
 
 def _failures(step: Chunk, parts: Sequence[PartRow], unfinished: Sequence[PartRow]) -> str:

@@ -3,7 +3,7 @@
 `StepRunner.run` returns the job's result, or a Parked outcome while the parts of a step run as jobs of their own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -15,8 +15,8 @@ from jobservice.sdk.definition import JobDefinition
 from jobservice.sdk.json_values import RESULT_DEPTH_MAX, dump, to_plain
 from jobservice.sdk.step_parameters import PART, step_parameters_of
 from jobservice.sdk.steps import Chunk, Partition, Task
-from jobservice.steps.book import Book, Instance
-from jobservice.steps.calling import Listeners, call
+from jobservice.steps.book import Book, Instance, RunLost, StepState
+from jobservice.steps.calling import Listeners
 from jobservice.steps.connections import StepConnections
 from jobservice.steps.context import Context
 from jobservice.steps.parts_run import PartsRun, PartsWait
@@ -33,13 +33,28 @@ class StepRunner:
         self._daemon_id = daemon_id
 
     async def run(
-        self, job: AbstractJob, claimed: ClaimedJob, definition: JobDefinition, arguments: Mapping[str, Any]
+        self,
+        job: AbstractJob,
+        claimed: ClaimedJob,
+        definition: JobDefinition,
+        arguments: Mapping[str, Any],
+        leaving: Callable[[], bool],
     ) -> object:
-        """The job's result or a Parked. Raises what a step raises, JobAborted when the run is to end."""
+        """The job's result or a Parked. Raises what a step raises, JobAborted when the run is to end.
+
+        `leaving`: whether the run is to end without an end of its job.
+        """
         for name, value in step_parameters_of(type(job)).values(arguments).items():
             setattr(job, name, value)
         book = Book(schema=self._schema, job_id=claimed.card.job_id, run=claimed.run, daemon_id=self._daemon_id)
-        run = _JobRun(job=job, definition=definition, arguments=arguments, book=book, connections=self._connections)
+        run = _JobRun(
+            job=job,
+            definition=definition,
+            arguments=arguments,
+            book=book,
+            connections=self._connections,
+            leaving=leaving,
+        )
         try:
             if PART in arguments:
                 return await run.one_part(arguments[PART], epoch=str(claimed.card.job_id))
@@ -59,30 +74,29 @@ class _JobRun:
         arguments: Mapping[str, Any],
         book: Book,
         connections: StepConnections,
+        leaving: Callable[[], bool],
     ) -> None:
         self._job = job
         self._definition = definition
         self._arguments = arguments
         self._book = book
         self._connections = connections
+        self._leaving = leaving
         self._listeners = Listeners(type(job).listeners, job.log)
 
     async def all_steps(self) -> dict[str, Any]:
         """From the first step that is not complete to the last."""
-        async with self._connections.writing() as connection:
-            instance = await self._book.open_instance(
-                connection,
-                step_parameters_of(type(self._job)).identity(self._arguments),
-                anew=bool(self._arguments.get("new_run", False)),
-                restartable=not type(self._job).prevent_restart,
-            )
+        identity = step_parameters_of(type(self._job)).identity(self._arguments)
+        anew, restartable = bool(self._arguments.get("new_run", False)), not type(self._job).prevent_restart
+        instance = await self._connections.settled(
+            lambda c: self._book.open_instance(c, identity, anew=anew, restartable=restartable)
+        )
         whole = Context(job=self._job, key=str(instance.id), shared=instance.shared)
         await self._listeners.tell("before_job", whole)
         error: BaseException | None = None
         try:
             steps = await self._in_order(instance)
-            async with self._connections.writing() as connection:
-                await self._book.finish(connection, instance.id)
+            await self._connections.settled(lambda c: self._book.finish(c, instance.id))
         except BaseException as raised:
             error = raised
             raise
@@ -93,9 +107,10 @@ class _JobRun:
     async def one_part(self, named: Mapping[str, Any], *, epoch: str) -> dict[str, Any]:
         """One partition of a step, in a job of its own."""
         step, instance_id, index = self._part_named(named)
-        async with self._connections.writing() as connection:
-            shared, count = await self._book.part_of(connection, instance_id, step.name, index)
-            state = await self._book.begin(connection, instance_id, step.name, part=index, epoch=epoch)
+        shared, count = await self._connections.settled(lambda c: self._book.part_of(c, instance_id, step.name, index))
+        state = await self._connections.settled(
+            lambda c: self._book.begin(c, instance_id, step.name, part=index, epoch=epoch)
+        )
         instance = Instance(instance_id, 0, epoch, shared)
         context = Context(job=self._job, key=f"{instance_id}:{step.name}:{index}", shared=shared)
         context.partition = Partition(index, count, state.low, state.high)
@@ -123,7 +138,7 @@ class _JobRun:
                 continue
             try:
                 steps[name] = await self._step(instance, step)
-            except JobAborted:
+            except (JobAborted, RunLost):
                 raise
             except Exception as error:
                 if step.on_failure is None:
@@ -139,30 +154,38 @@ class _JobRun:
             raise JobAborted(reason)
         context = Context(job=self._job, key=f"{instance.id}:{step.name}", shared=instance.shared)
         run = self._step_run(instance, step, context)
-        async with self._connections.writing() as connection:
-            run.progress = await self._progress(connection, instance, step)
-            state = await self._book.begin(
-                connection,
+        run.progress = await self._connections.settled(lambda c: self._progress(c, instance, step))
+        state = await self._connections.settled(
+            lambda c: self._book.begin(
+                c,
                 instance.id,
                 step.name,
                 epoch=instance.epoch,
                 start_limit=step.start_limit,
                 again=step.allow_start_if_complete,
             )
-            context.state, context.counts = state.state, state.counts
-            if state.done:
-                return told(state.counts)
-            if step.when is not None and not await call(step.when, context):
-                await run.skipped(connection, state)
-                return {"skipped": True}
+        )
+        context.state, context.counts = state.state, state.counts
+        if state.done:
+            return told(state.counts)
+        if await run.is_left_out(step, state):
+            return {"skipped": True}
         if isinstance(step, Task):
             await run.task(step, state)
             return {"exit_description": context.exit_description}
-        if step.partitions == 1:
+        if await self._is_whole(instance, step, state):
             await run.chunks(step, state)
         else:
             await PartsRun(run, self._definition, self._job.info.parameters).execute(step, state)
         return told(state.counts)
+
+    async def _is_whole(self, instance: Instance, step: Chunk, state: StepState) -> bool:
+        """Whether it has no parts. As it was begun: another number of partitions counts from the next instance on."""
+        if state.counts.commits > 0:
+            return True
+        if step.partitions > 1:
+            return False
+        return not await self._connections.settled(lambda c: self._book.parts(c, instance.id, step.name))
 
     async def _progress(self, connection: Any, instance: Instance, step: Task | Chunk) -> StepProgress:
         """What earlier steps have read, and what of all chunk steps these are together with this one."""
@@ -179,4 +202,5 @@ class _JobRun:
             book=self._book,
             connections=self._connections,
             listeners=self._listeners.and_those(step.listeners),
+            leaving=self._leaving,
         )

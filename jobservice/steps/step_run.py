@@ -1,7 +1,7 @@
 """One run of a step that was begun: a task, or the chunks of a step or a part; told to listeners, ended in the book."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from copy import copy
 from typing import Any
 
@@ -11,7 +11,7 @@ from jobservice.sdk.steps import Chunk, Counts, Task
 from jobservice.steps.book import WHOLE, Book, Instance, StepState
 from jobservice.steps.calling import Listeners, call
 from jobservice.steps.chunk_run import ChunkRun, delay_of
-from jobservice.steps.connections import StepConnections
+from jobservice.steps.connections import RECONNECTS, ConnectionGone, StepConnections, pause_before
 from jobservice.steps.context import Context
 from jobservice.steps.step_progress import StepProgress
 
@@ -30,13 +30,16 @@ class StepRun:
         book: Book,
         connections: StepConnections,
         listeners: Listeners,
+        leaving: Callable[[], bool],
     ) -> None:
+        """`leaving`: whether the run is to end without an end of its job."""
         self.job = job
         self.instance = instance
         self.context = context
         self.book = book
         self.connections = connections
         self._listeners = listeners
+        self._leaving = leaving
         self.progress = StepProgress(job, 0, 0, 1, 1)
 
     async def task(self, step: Task, state: StepState) -> None:
@@ -51,9 +54,26 @@ class StepRun:
         """All chunks of one part."""
         await self.with_listeners("part", step.name, self._chunks(step, state))
 
-    async def skipped(self, connection: Any, state: StepState) -> None:
-        """The step is left out."""
-        await self.book.end(connection, self.instance.id, state, "SKIPPED", did=Counts(), shared=self.instance.shared)
+    async def is_left_out(self, step: Task | Chunk, state: StepState) -> bool:
+        """Where its condition says so, the step is SKIPPED."""
+        if step.when is None:
+            return False
+        try:
+            async with self.connections.writing() as connection:
+                self.context.connection = connection
+                wanted = await call(step.when, self.context)
+        except Exception as error:
+            await self.end_badly(state, Counts(), error)
+            raise
+        finally:
+            self.context.connection = None
+        if wanted:
+            return False
+        end, shared = self.book.end, self.instance.shared
+        await self.connections.settled(
+            lambda c: end(c, self.instance.id, state, "SKIPPED", did=Counts(), shared=shared)
+        )
+        return True
 
     async def with_listeners(self, what: str, name: str, work: Awaitable[None]) -> None:
         """`before_…`, the work, and `after_…` however it ends."""
@@ -85,14 +105,12 @@ class StepRun:
     async def end_badly(self, state: StepState, did: Counts, error: BaseException) -> None:
         """Told as well as it can be: why it has failed is more important than that it was written down."""
         status = "FAILED"
+        told_error: BaseException | None = error
         if isinstance(error, JobAborted):
-            leaving = self.job._context.ending is not None and not self.job.info.stop_requested_at
-            status, error_told = ("HANDED_BACK" if leaving else "ABORTED"), None
-        else:
-            error_told = error
+            status, told_error = ("HANDED_BACK" if self._leaving() else "ABORTED"), None
+        end = self.book.end
         try:
-            async with self.connections.writing() as connection:
-                await self.book.end(connection, self.instance.id, state, status, did=did, error=error_told)
+            await self.connections.settled(lambda c: end(c, self.instance.id, state, status, did=did, error=told_error))
         except Exception as failed:  # noqa: BLE001 - the step's own error comes first
             self.job.log.warning("step.end_untold", step=state.step, reason=str(failed))
 
@@ -115,14 +133,39 @@ class StepRun:
                 attempt += 1
 
     async def _task_once(self, step: Task, state: StepState) -> None:
+        if step.transaction:
+            await self.in_one_transaction(state, Counts, lambda: call(step.run, self.context))
+            return
         async with self.connections.writing() as connection:
             self.context.connection = connection
             try:
-                if step.transaction:
-                    async with connection.transaction():
-                        await self.end_well(connection, state, Counts(), await call(step.run, self.context))
-                else:
-                    await self.end_well(connection, state, Counts(), await call(step.run, self.context))
+                value = await call(step.run, self.context)
+            finally:
+                self.context.connection = None
+        await self.connections.settled(lambda c: self.end_well(c, state, Counts(), value))
+
+    async def in_one_transaction(
+        self, state: StepState, did: Callable[[], Counts], work: Callable[[], Awaitable[object]]
+    ) -> None:
+        """`work()` and the step's end are committed together, once: where the answer is lost, the rows say whether."""
+        lost = 0
+        while True:
+            before = self.context.remember()
+            try:
+                async with self.connections.writing() as connection, connection.transaction():
+                    self.context.connection = connection
+                    await self.end_well(connection, state, did(), await work())
+                return
+            except ConnectionGone as gone:
+                self.context.go_back(before)
+                lost += 1
+                if lost > RECONNECTS:
+                    raise
+                self.job.log.warning("step.reconnect", step=state.step, reason=str(gone), attempt=lost)
+                await asyncio.sleep(pause_before(lost))
+                stands = await self.connections.settled(lambda c: self.book.stand(c, self.instance.id, state))
+                if stands.done:
+                    return
             finally:
                 self.context.connection = None
 
@@ -142,8 +185,7 @@ class StepRun:
         try:
             await self._count(step, state)
             await run.execute()
-            async with self.connections.writing() as connection:
-                await self.end_well(connection, state, _since(before, state.counts))
+            await self.connections.settled(lambda c: self.end_well(c, state, _since(before, state.counts)))
         except Exception as error:
             await self.end_badly(state, _since(before, state.counts), error)
             raise

@@ -1,17 +1,17 @@
 -- Where jobs with steps stand. Every write names the run that may do it; docs/steps.md has the protocol.
 
--- name: open_instance(job, key, parameters, anew, restartable)^
+-- name: open_instance(job, run, daemon, key, parameters, anew, restartable)^
 SELECT o.answer, o.instance_id, o.generation, o.context::text, o.other_job, o.epoch
-FROM jobservice.open_instance(:job::uuid, :key, :parameters::text::jsonb, :anew::boolean, :restartable::boolean) o;
+FROM jobservice.open_instance(:job::uuid, :run::integer, :daemon::uuid, :key, :parameters::text::jsonb, :anew::boolean, :restartable::boolean) o;
 
--- name: begin_step(instance, step, part, job, run, epoch, most_starts, again)^
+-- name: begin_step(instance, step, part, job, run, daemon, epoch, most_starts, again)^
 SELECT b.answer, b.position::text, b.context::text, b.low::text, b.high::text, b.expected, b.read, b.filtered, b.written, b.skipped, b.commits, b.rollbacks, b.starts
-FROM jobservice.begin_step(:instance::uuid, :step, :part::integer, :job::uuid, :run::integer, :epoch, :most_starts::integer, :again::boolean) b;
+FROM jobservice.begin_step(:instance::uuid, :step, :part::integer, :job::uuid, :run::integer, :daemon::uuid, :epoch, :most_starts::integer, :again::boolean) b;
 
 -- name: stand(instance, step, part)^
--- How a step stands, after a commit whose answer was lost.
-SELECT x.position::text, x.context::text, x.read, x.filtered, x.written, x.skipped, x.commits, x.rollbacks
-FROM jobservice.step_execution x WHERE x.instance_id = :instance::uuid AND x.step = :step AND x.part = :part::integer;
+-- How a step stands, after a commit whose answer was lost. The lock waits for one that is under way still.
+SELECT x.status, x.position::text, x.context::text, x.read, x.filtered, x.written, x.skipped, x.commits, x.rollbacks
+FROM jobservice.step_execution x WHERE x.instance_id = :instance::uuid AND x.step = :step AND x.part = :part::integer FOR NO KEY UPDATE;
 
 -- name: checkpoint(instance, step, part, job, run, daemon, position, context, read, filtered, written, skipped, commits, rollbacks)$
 -- The last statement of a chunk's transaction. No row where the run is not the job's current one any more: then nothing of the chunk is
@@ -23,23 +23,25 @@ WITH fence AS MATERIALIZED (
 UPDATE jobservice.step_execution x
 SET position = :position::text::jsonb, context = :context::text::jsonb, read = :read, filtered = :filtered, written = :written, skipped = :skipped,
     commits = :commits, rollbacks = :rollbacks
-WHERE x.instance_id = :instance::uuid AND x.step = :step AND x.part = :part::integer AND x.job_id = :job::uuid AND x.run = :run::integer AND EXISTS (SELECT FROM fence)
+WHERE x.instance_id = :instance::uuid AND x.step = :step AND x.part = :part::integer AND x.job_id = :job::uuid AND x.run = :run::integer AND x.commits = :commits - 1
+  AND EXISTS (SELECT FROM fence)
 RETURNING x.commits;
 
 -- name: expect(instance, step, part, expected)!
 UPDATE jobservice.step_execution SET expected = :expected WHERE instance_id = :instance::uuid AND step = :step AND part = :part::integer;
 
--- name: end_step(instance, step, part, job, run, daemon, status, context, shared, exit_description, error_type, error_message, read, filtered, written, skipped, commits, rollbacks)$
+-- name: end_step(instance, step, part, job, run, daemon, status, context, shared, exit_description, error_type, error_message, all_rollbacks, read, filtered, written, skipped, commits, rollbacks)$
 -- The end of a step in this run: SUCCEEDED, SKIPPED, FAILED, or ABORTED, HANDED_BACK and PARKED, which leave it to be gone on with. `read` and the rest are what
--- this run has done.
+-- this run has done. Sent again it changes nothing, and what has ended well stays so.
 WITH fence AS MATERIALIZED (
   SELECT j.id FROM jobservice.job_info j
   WHERE j.id = :job::uuid AND j.run = :run::integer AND j.daemon_id = :daemon::uuid AND j.status IN ('TO_BE_RUN', 'RUNNING') FOR SHARE
 ), ended AS (
   UPDATE jobservice.step_execution x
   SET status = CASE WHEN :status IN ('ABORTED', 'HANDED_BACK', 'PARKED') THEN x.status ELSE :status END, context = coalesce(:context::text::jsonb, x.context),
-      stop_date = clock_timestamp(), exit_description = coalesce(:exit_description, x.exit_description), error_type = :error_type, error_message = :error_message
-  WHERE x.instance_id = :instance::uuid AND x.step = :step AND x.part = :part::integer AND x.job_id = :job::uuid AND x.run = :run::integer AND EXISTS (SELECT FROM fence)
+      stop_date = clock_timestamp(), exit_description = coalesce(:exit_description, x.exit_description), error_type = :error_type, error_message = :error_message, rollbacks = :all_rollbacks
+  WHERE x.instance_id = :instance::uuid AND x.step = :step AND x.part = :part::integer AND x.job_id = :job::uuid AND x.run = :run::integer AND x.status IN ('STARTED', :status)
+    AND EXISTS (SELECT FROM fence)
   RETURNING x.instance_id
 ), shared AS (
   UPDATE jobservice.job_instance i SET context = :shared::text::jsonb FROM ended e WHERE i.id = e.instance_id AND :shared::text IS NOT NULL

@@ -1,0 +1,176 @@
+"""Commits of steps whose answers are lost: the rows say whether they came through, and nothing is done twice."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+import structlog
+from daemons import until
+from factory import make_daemon, make_job
+from lossy_line import LossyLine
+
+from jobservice.domain.states import JobStatus
+from jobservice.sdk.steps import At, Chunk, Counts, Task
+from jobservice.steps.book import Book, Instance, RunLost, StepState
+from jobservice.steps.calling import Listeners
+from jobservice.steps.connections import StepConnections
+from jobservice.steps.context import Context
+from jobservice.steps.step_run import StepRun
+
+
+class Scene:
+    """One run of one job, over a line that may lose answers, and a connection that loses none."""
+
+    def __init__(self, line: LossyLine, direct: asyncpg.Connection, connections: StepConnections) -> None:
+        self.line = line
+        self.direct = direct
+        self.connections = connections
+        self.cut_at: set[int] = set()
+        self.progress: Any = None
+
+    async def begin(self) -> None:
+        self.daemon = await make_daemon(self.direct)
+        self.job = await make_job(self.direct, JobStatus.RUNNING, daemon=self.daemon)
+        run = await self.direct.fetchval("SELECT run FROM jobservice.job_info WHERE id = $1", self.job)
+        self.book = Book(schema="jobservice", job_id=self.job, run=run, daemon_id=self.daemon)
+        self.instance = Instance(uuid4(), 1, "epoch", {})
+        await self.direct.execute(
+            """INSERT INTO jobservice.job_instance (id, tenant, job_class, key, parameters)
+               VALUES ($1, 't', 'C', 'k', '{}')""",
+            self.instance.id,
+        )
+        await self.direct.execute("DROP TABLE IF EXISTS target; CREATE TABLE target (value integer)")
+
+    async def begun(self, step: str) -> StepState:
+        return await self.book.begin(self.direct, self.instance.id, step, epoch="epoch")
+
+    def run(self, state: StepState) -> StepRun:
+        job: Any = _Job()
+        context = Context(job=job, key="k", shared=self.instance.shared)
+        context.state, context.counts = state.state, state.counts
+        return StepRun(
+            job=job, instance=self.instance, context=context, book=self.book, connections=self.connections,
+            listeners=Listeners((), job.log), leaving=lambda: False,
+        )  # fmt: skip
+
+    async def write(self, context: Any, items: list[int]) -> None:
+        """Where it is told to, the answer to this transaction's commit gets lost, and then the line is cut."""
+        await context.connection.executemany("INSERT INTO target VALUES ($1)", [(item,) for item in items])
+        if items[0] in self.cut_at:
+            self.cut_at.discard(items[0])
+            self.line.lose_answers(to=b"COMMIT")
+            self.cutting = asyncio.create_task(self._cut_when_committed(items[0]))
+
+    async def _cut_when_committed(self, item: int) -> None:
+        async def there() -> bool:
+            return bool(await self.direct.fetchval("SELECT count(*) FROM target WHERE value = $1", item))
+
+        await until(there, "the commit has come through")
+        self.line.cut()
+
+    async def written(self) -> str:
+        return str(await self.direct.fetchval("SELECT count(*) || ' ' || count(DISTINCT value) FROM target"))
+
+    async def status(self) -> str:
+        return str(await self.direct.fetchval("SELECT status FROM jobservice.step_execution"))
+
+
+class _Progress:
+    ending = None
+
+
+class _Job:
+    log = structlog.get_logger()
+    _context = _Progress()
+
+    def set_progress(self, **told: Any) -> None:
+        pass
+
+
+@pytest.fixture
+async def scene(database_url: str) -> AsyncIterator[Scene]:
+    line = LossyLine(database_url)
+    await line.open()
+    direct = await asyncpg.connect(database_url)
+    connections = StepConnections(url=line.url, daemon_id=uuid4(), size=2)
+    scene = Scene(line, direct, connections)
+    await scene.begin()
+    yield scene
+    await connections.close()
+    await direct.close()
+    await line.close()
+
+
+async def test_chunks_whose_commits_are_not_answered_are_neither_repeated_nor_left_out(scene: Scene) -> None:
+    async def read(context: Any, after: Any) -> AsyncIterator[At]:
+        for item in range((after or 0) + 1, 51):
+            yield At(item, item)
+
+    scene.cut_at = {1, 21, 41}
+    state = await scene.begun("copy")
+
+    await scene.run(state).chunks(Chunk("copy", read=read, write=scene.write, size=10), state)
+
+    assert (await scene.written(), await scene.status()) == ("50 50", "SUCCEEDED")
+    assert scene.cut_at == set()
+    assert (state.counts.read, state.counts.written, state.counts.commits) == (50, 50, 5)
+
+
+async def test_a_task_whose_commit_is_not_answered_is_done_once_and_its_step_is_complete(scene: Scene) -> None:
+    async def work(context: Any) -> None:
+        await scene.write(context, [7])
+
+    scene.cut_at = {7}
+    state = await scene.begun("once")
+
+    await scene.run(state).task(Task("once", work, transaction=True), state)
+
+    assert (await scene.written(), await scene.status()) == ("1 1", "SUCCEEDED")
+
+
+async def test_a_task_that_lost_its_connection_before_its_commit_is_rolled_back_and_done_again(scene: Scene) -> None:
+    tries = []
+
+    async def work(context: Any) -> None:
+        tries.append(1)
+        await scene.write(context, [7])
+        if len(tries) == 1:
+            scene.line.cut()
+
+    state = await scene.begun("once")
+
+    await scene.run(state).task(Task("once", work, transaction=True), state)
+
+    assert (len(tries), await scene.written(), await scene.status()) == (2, "1 1", "SUCCEEDED")
+
+
+async def test_a_failure_that_is_told_late_does_not_undo_a_step_that_is_complete(scene: Scene) -> None:
+    state = await scene.begun("once")
+    await scene.book.end(scene.direct, scene.instance.id, state, "SUCCEEDED", did=Counts())
+
+    await scene.book.end(scene.direct, scene.instance.id, state, "FAILED", did=Counts(), error=OSError("late"))
+
+    assert await scene.status() == "SUCCEEDED"
+
+
+async def test_a_lost_run_takes_no_step_from_the_one_that_goes_on(scene: Scene) -> None:
+    lost = Book(schema="jobservice", job_id=scene.job, run=0, daemon_id=scene.daemon)
+    state = await scene.begun("copy")
+
+    with pytest.raises(RunLost):
+        await lost.begin(scene.direct, scene.instance.id, "copy", epoch="epoch")
+
+    state.counts.commits = 1
+    await scene.book.checkpoint(scene.direct, scene.instance.id, state, position=10, context={})
+
+
+async def test_a_checkpoint_that_does_not_follow_the_last_commit_is_refused(scene: Scene) -> None:
+    state = await scene.begun("copy")
+    state.counts.commits = 1
+    await scene.book.checkpoint(scene.direct, scene.instance.id, state, position=10, context={})
+
+    with pytest.raises(RunLost):
+        await scene.book.checkpoint(scene.direct, scene.instance.id, state, position=10, context={})
