@@ -18,9 +18,11 @@ from chaos.recorder import Recorder, Seen
 from jobservice.domain.states import JobStatus
 from jobservice.domain.transitions import TRANSITIONS
 
-STEPS = {(str(status), str(to)) for (status, _), targets in TRANSITIONS.items() for to in targets if status is not to}
 RESTARTED_PIPELINE = {("FAILED", "PENDING"), ("ABORTED", "PENDING")}
-"""Jobs of a pipeline that is restarted wait for their stage again."""
+"""Only jobs of a pipeline that is restarted wait for their stage again."""
+STEPS = {
+    (str(status), str(to)) for (status, _), targets in TRANSITIONS.items() for to in targets if status is not to
+} - RESTARTED_PIPELINE
 FINAL = {str(status) for status in JobStatus if status.final}
 LIVE = ("TO_BE_RUN", "RUNNING")
 LOST_TOO_OFTEN = "LostTooOften"

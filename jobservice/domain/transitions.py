@@ -52,8 +52,9 @@ TRANSITIONS: Final[dict[tuple[JobStatus, Verb], frozenset[JobStatus]]] = {
     (_RUNNING, Verb.STOP): frozenset({_RUNNING}),
     (_PENDING, Verb.EXPIRE): frozenset({_FAILED}),
     (_QUEUED, Verb.EXPIRE): frozenset({_FAILED}),
-    (_FAILED, Verb.RESTART): frozenset({_QUEUED}),
-    (_ABORTED, Verb.RESTART): frozenset({_QUEUED}),
+    # A job of a pipeline waits for its stage to open again.
+    (_FAILED, Verb.RESTART): frozenset({_QUEUED, _PENDING}),
+    (_ABORTED, Verb.RESTART): frozenset({_QUEUED, _PENDING}),
 }
 
 

@@ -23,8 +23,8 @@ RUNNING    park       PENDING ABORTED
 RUNNING    hand_back  QUEUED ABORTED
 RUNNING    rescue     QUEUED ABORTED FAILED
 RUNNING    stop       RUNNING
-FAILED     restart    QUEUED
-ABORTED    restart    QUEUED
+FAILED     restart    QUEUED PENDING
+ABORTED    restart    QUEUED PENDING
 """
 LEGAL = {
     (JobStatus(words[0]), Verb(words[1])): frozenset(map(JobStatus, words[2:]))
