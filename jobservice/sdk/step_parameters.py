@@ -7,6 +7,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Mapping
+from copy import deepcopy
 from functools import lru_cache
 from typing import (
     Annotated,
@@ -60,15 +61,31 @@ class StepParameters(Parameters):
         return sorted(name for name, hint in self._hints.items() if not _is_marked(hint))
 
     def values(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """All fields, with their defaults where nothing was given."""
-        return self._defaults | {name: value for name, value in arguments.items() if name in self._hints}
+        """All fields, with their defaults where nothing was given: copies, which a job may change."""
+        return deepcopy(self._defaults) | {name: value for name, value in arguments.items() if name in self._hints}
 
     def identity(self, arguments: Mapping[str, Any]) -> Identity:
         """The instance that these arguments mean."""
         values = self.values(arguments)
-        plain = {name: json.loads(self._dumps[name].dump_json(values[name])) for name in self.identifying}
+        plain = {name: self._plain(name, values[name]) for name in self.identifying}
         text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return Identity(hashlib.sha256(text.encode()).hexdigest(), text)
+
+    def _plain(self, name: str, value: Any) -> Any:
+        adapter = self._dumps[name]
+        return _in_order(adapter.dump_python(value), json.loads(adapter.dump_json(value)))
+
+
+def _in_order(value: Any, plain: Any) -> Any:
+    """`plain`, the JSON of `value`, with its sets sorted: each process goes through a set in another order."""
+    if isinstance(value, set | frozenset) and isinstance(plain, list):
+        members = [_in_order(*pair) for pair in zip(value, plain, strict=True)]
+        return sorted(members, key=lambda member: json.dumps(member, sort_keys=True))
+    if isinstance(value, list | tuple) and isinstance(plain, list):
+        return [_in_order(*pair) for pair in zip(value, plain, strict=True)]
+    if isinstance(value, dict) and isinstance(plain, dict) and len(value) == len(plain):
+        return {name: _in_order(*pair) for name, *pair in zip(plain, value.values(), plain.values(), strict=True)}
+    return plain
 
 
 def step_parameters_of(job_class: type) -> StepParameters:
