@@ -22,9 +22,12 @@ class NotIdentifying:
     """Marks a parameter that does not tell one instance from another: `note: Annotated[str, NotIdentifying] = ""`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class At:
-    """One item of a source, and the position from which reading goes on behind it: any JSON value."""
+    """One item of a source, and the position from which reading goes on behind it: any JSON value.
+
+    Not frozen: of each item one is made, and a frozen one takes three times as long.
+    """
 
     position: Any
     item: Any = None

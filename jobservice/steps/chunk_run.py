@@ -94,7 +94,7 @@ class ChunkRun:
                 context.connection = connection
                 await self._listeners.tell("before_chunk", context)
                 context.counts.read += len(batch)
-                await self._write(connection, await self._processed(batch))
+                await self._write(connection, *await self._processed(batch))
                 context.counts.commits += 1
                 await self._book.checkpoint(
                     connection, self._instance, state, position=batch[-1].position, context=context.state
@@ -112,19 +112,18 @@ class ChunkRun:
 
     # Items.
 
-    async def _processed(self, batch: Sequence[At]) -> list[tuple[Any, Any]]:
-        """(item, what is to be written) of each that is not filtered out or skipped."""
-        readable: list[Any] = []
+    async def _processed(self, batch: Sequence[At]) -> tuple[list[Any], list[Any]]:
+        """The items that are not filtered out or skipped, and what is to be written of each."""
         for at in batch:
             if at.error is not None:
                 await self._skip("read", at.item, at.error)
-            else:
-                readable.append(at.item)
+        readable = [at.item for at in batch if at.error is None]
         process = self._step.process
         if process is None:
-            return [(item, item) for item in readable]
+            return readable, readable
         values = await self._values(process, readable)
-        kept: list[tuple[Any, Any]] = []
+        kept: list[Any] = []
+        made: list[Any] = []
         for item, tried in zip(readable, values, strict=True):
             value, error = tried if tried[1] is None else await self._processed_again(process, item, tried[1])
             if error is not None:
@@ -132,8 +131,9 @@ class ChunkRun:
             elif value is None:
                 self._context.counts.filtered += 1
             else:
-                kept.append((item, value))
-        return kept
+                kept.append(item)
+                made.append(value)
+        return kept, made
 
     async def _values(
         self, process: Callable[..., Any], items: Sequence[Any]
@@ -176,16 +176,15 @@ class ChunkRun:
 
     # Writing.
 
-    async def _write(self, connection: asyncpg.Connection, kept: Sequence[tuple[Any, Any]]) -> None:
-        if not kept:
+    async def _write(self, connection: asyncpg.Connection, items: list[Any], values: list[Any]) -> None:
+        if not values:
             return
-        values = [value for _, value in kept]
         if self._step.retry is None and self._step.skip is None:
             await self._write_values(values)
         elif (error := await self._written(connection, values)) is not None:
             if self._step.skip is None or not isinstance(error, self._step.skip.on):
                 raise error
-            await self._write_singly(connection, kept)
+            await self._write_singly(connection, items, values)
             return
         self._context.counts.written += len(values)
 
@@ -209,9 +208,9 @@ class ChunkRun:
                     return error
                 attempt += 1
 
-    async def _write_singly(self, connection: asyncpg.Connection, kept: Sequence[tuple[Any, Any]]) -> None:
+    async def _write_singly(self, connection: asyncpg.Connection, items: list[Any], values: list[Any]) -> None:
         """A chunk that could not be written: each item by itself, to find those that are to blame."""
-        for item, value in kept:
+        for item, value in zip(items, values, strict=True):
             error = await self._written(connection, [value])
             if error is None:
                 self._context.counts.written += 1

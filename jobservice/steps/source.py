@@ -54,7 +54,8 @@ class Source:
         else:
             items: Iterator[At] = self._items or iter(())
             taken = await asyncio.to_thread(lambda: list(islice(items, count)))
-        for item in taken:
-            if not isinstance(item, At):
+        for kind in set(map(type, taken)) - {At}:
+            if not issubclass(kind, At):
+                item = next(each for each in taken if type(each) is kind)
                 raise DefinitionError(f"step {self._step.name}: `read` yields At(position, item), not {item!r:.200}")
         return taken
