@@ -54,16 +54,15 @@ ALTER TABLE tenant ADD COLUMN IF NOT EXISTS rate integer CHECK (rate > 0),
 DROP INDEX IF EXISTS tenant_limited;
 CREATE INDEX IF NOT EXISTS tenant_bounded ON tenant (tenant) WHERE max_running IS NOT NULL OR rate IS NOT NULL;
 
--- A tenant's share of one queue. Only `claim` writes `charged` and `active`, inside the turnstile.
+-- A tenant's share of one queue, as operators want it.
 CREATE TABLE IF NOT EXISTS tenant_share (
   queue       text NOT NULL,
   tenant      text NOT NULL,
   max_running integer CHECK (max_running >= 0),
   weight      real CHECK (weight > 0 AND weight < 'Infinity'),   -- NULL: the tenant's own
-  charged     double precision NOT NULL DEFAULT 0,               -- slot-seconds of ended runs
-  active      boolean NOT NULL DEFAULT false,                    -- took part in the last claim
   PRIMARY KEY (queue, tenant)
-) WITH (fillfactor = 50);                                        -- room for HOT updates: it is the hottest small table
+);
+ALTER TABLE tenant_share DROP COLUMN IF EXISTS charged, DROP COLUMN IF EXISTS active;
 
 -- Jobs of one tenant with the same key run at most `max_running` at a time, on all queues together. The row is the turnstile: live jobs
 -- are counted. Rows that say no more than the default and that no job needs are deleted; a missing one is made when a job needs it.
@@ -118,6 +117,7 @@ CREATE TABLE IF NOT EXISTS job_info (
   lost_runs            integer NOT NULL DEFAULT 0,
   sequence             integer NOT NULL DEFAULT 1,               -- counts the status changes
   daemon_id            uuid,
+  turn                 bigint NOT NULL DEFAULT 0,                -- of the last claim
   held                 text,                                     -- what holds a PENDING job; only its verb releases it
   blocked              boolean NOT NULL DEFAULT false,           -- QUEUED, but not to be claimed: its concurrency key is taken, or it is
   on_hold              boolean NOT NULL DEFAULT false CHECK (NOT on_hold OR blocked),   -- put aside: its class is held, its pipeline paused or ending
@@ -158,6 +158,7 @@ CREATE TABLE IF NOT EXISTS job_info (
 -- 527 and 699 bytes a job). Vacuum reads all of the large indexes whatever it clears, 6 s with ten million jobs, so at one row in twenty.
 
 ALTER TABLE job_info ADD COLUMN IF NOT EXISTS progress_info jsonb;   -- what its job tells beside the counts, and its named steps
+ALTER TABLE job_info ADD COLUMN IF NOT EXISTS turn bigint NOT NULL DEFAULT 0;
 ALTER TABLE job_info ADD COLUMN IF NOT EXISTS on_hold boolean NOT NULL DEFAULT false CHECK (NOT on_hold OR blocked);
 
 -- The status and what belongs to it: a row that breaks this can be written by nobody. (IS TRUE: a CHECK lets NULL pass.)
@@ -179,8 +180,9 @@ DO $$ BEGIN
 END $$;
 
 -- Every status change writes into each index whose predicate the new row meets, so each one names its reader.
-CREATE INDEX IF NOT EXISTS job_info_claim     ON job_info (queue, tenant, priority DESC, number) WHERE status = 'QUEUED' AND NOT blocked;
-CREATE INDEX IF NOT EXISTS job_info_live      ON job_info (queue, tenant, daemon_id) WHERE status IN ('TO_BE_RUN', 'RUNNING');
+DROP INDEX IF EXISTS job_info_claim, job_info_live;
+CREATE INDEX IF NOT EXISTS job_info_claimable ON job_info (queue, tenant, (~priority), number) WHERE status = 'QUEUED' AND NOT blocked;
+CREATE INDEX IF NOT EXISTS job_info_live_turn ON job_info (queue, turn, daemon_id) WHERE status IN ('TO_BE_RUN', 'RUNNING');
 CREATE INDEX IF NOT EXISTS job_info_due       ON job_info (trigger_after_date) WHERE status = 'PENDING' AND held IN ('trigger', 'backoff');
 CREATE INDEX IF NOT EXISTS job_info_held      ON job_info (created_date) WHERE status = 'PENDING' AND held IN ('user', 'stage');
 CREATE INDEX IF NOT EXISTS job_info_expiry    ON job_info (expiration_date) WHERE status IN ('PENDING', 'QUEUED') AND expiration_date IS NOT NULL;
@@ -195,6 +197,87 @@ CREATE INDEX IF NOT EXISTS job_info_clean     ON job_info (status, stop_date) WH
 CREATE INDEX IF NOT EXISTS job_info_stage     ON job_info (stage_id, status, number) WHERE stage_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS job_info_locked    ON job_info (stage_id) WHERE locked AND stage_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS job_info_list      ON job_info (tenant, id);   -- the one full index: lists; without a tenant the key serves
+
+-- ------------------------------------------------------------------------------------------- what the claim works from
+--
+-- A claim may not walk all tenants that have something queued, and under an old snapshot (a dump, a forgotten transaction) not all index
+-- entries of what was claimed meanwhile, which nobody may clear away. So it keeps books. Only `claim` writes them, inside the turnstile,
+-- each time in a row of a higher turn: the newest is found first, whatever older ones cannot be cleared away. docs/fair-share.md.
+
+-- The number of a claim. It orders what claims of one queue wrote.
+CREATE SEQUENCE IF NOT EXISTS claim_turn;
+
+-- One row for each statement and tenant that made jobs claimable: its next claim takes it in and deletes it. Written by triggers, so that
+-- no statement can forget it, and only inserted, so that no submitter ever waits for a claim or a claim for a submitter.
+CREATE TABLE IF NOT EXISTS tenant_call (
+  queue  text NOT NULL,
+  writer xid8 NOT NULL DEFAULT pg_current_xact_id(),             -- what is older than all that still runs was read
+  tenant text NOT NULL,
+  rank   integer,                                                -- of the first of the jobs, in the order of job_info_claimable;
+  number bigint                                                  -- NULL: only what operators say of it is new
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+
+CREATE INDEX IF NOT EXISTS tenant_call_next ON tenant_call (queue, writer);
+
+-- What a tenant has used of a queue, and whether there may be something to claim for it.
+CREATE TABLE IF NOT EXISTS tenant_account (
+  queue   text NOT NULL,
+  tenant  text NOT NULL,
+  turn    bigint NOT NULL,
+  active  boolean NOT NULL,                                      -- there may be something to claim for it
+  since   bigint,                                                -- the claim in which it came, to take part in all since; NULL: it takes no part
+  weight  real NOT NULL,
+  charged double precision NOT NULL DEFAULT 0,                   -- slot-seconds of ended runs
+  spent   double precision NOT NULL GENERATED ALWAYS AS (charged / weight) STORED,
+  rank    integer NOT NULL,                                      -- before these two there is nothing claimable in job_info_claimable
+  number  bigint NOT NULL,
+  PRIMARY KEY (queue, tenant, turn)
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
+
+CREATE INDEX IF NOT EXISTS tenant_account_next ON tenant_account (queue, weight, spent, tenant) WHERE active;
+
+-- Where the claims of a queue begin to look. Written only when a look has met many entries of what is gone.
+CREATE TABLE IF NOT EXISTS claim_bound (
+  queue       text NOT NULL,
+  turn        bigint NOT NULL,
+  spent       double precision NOT NULL,                         -- no active account has spent less
+  writer      xid8 NOT NULL,                                     -- all calls of older transactions are taken in
+  live_turn   bigint NOT NULL,                                   -- live jobs of older claims: none but these
+  live_before uuid[] NOT NULL,
+  PRIMARY KEY (queue, turn)
+);
+
+-- By the owner's rights: whoever may queue jobs need not be granted the books.
+CREATE OR REPLACE FUNCTION call_inserted() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+BEGIN
+  INSERT INTO tenant_call (queue, tenant, rank, number)
+  SELECT DISTINCT ON (f.queue, f.tenant) f.queue, f.tenant, ~f.priority, f.number FROM fresh f
+  WHERE f.status = 'QUEUED' AND NOT f.blocked ORDER BY f.queue, f.tenant, ~f.priority, f.number;
+  RETURN NULL;
+END $$;
+
+CREATE OR REPLACE FUNCTION call_updated() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+BEGIN
+  INSERT INTO tenant_call (queue, tenant, rank, number) VALUES (NEW.queue, NEW.tenant, ~NEW.priority, NEW.number);
+  RETURN NULL;
+END $$;
+
+CREATE OR REPLACE FUNCTION call_told() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+BEGIN
+  INSERT INTO tenant_call (queue, tenant)
+  SELECT q.queue, coalesce(NEW.tenant, OLD.tenant) FROM queue q
+  WHERE TG_TABLE_NAME = 'tenant' OR q.queue = coalesce(to_jsonb(NEW), to_jsonb(OLD)) ->> 'queue';
+  RETURN NULL;
+END $$;
+
+-- The first for whole batches at once. The second only for jobs that become claimable another way: on the hot path nothing but its
+-- condition is evaluated.
+CREATE OR REPLACE TRIGGER job_info_call_inserted AFTER INSERT ON job_info REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION call_inserted();
+CREATE OR REPLACE TRIGGER job_info_call_updated AFTER UPDATE OF status, blocked, priority, queue, tenant ON job_info FOR EACH ROW
+  WHEN (NEW.status = 'QUEUED' AND NOT NEW.blocked AND (OLD.status <> 'QUEUED' OR OLD.blocked OR OLD.priority < NEW.priority
+                                                       OR (OLD.queue, OLD.tenant) <> (NEW.queue, NEW.tenant))) EXECUTE FUNCTION call_updated();
+CREATE OR REPLACE TRIGGER tenant_call_told AFTER INSERT OR DELETE OR UPDATE OF weight, paused, max_running ON tenant FOR EACH ROW EXECUTE FUNCTION call_told();
+CREATE OR REPLACE TRIGGER tenant_share_call_told AFTER INSERT OR DELETE OR UPDATE OF weight, max_running ON tenant_share FOR EACH ROW EXECUTE FUNCTION call_told();
 
 -- Runs that did not end their job: retried, handed back, lost, or followed by a restart. The last run is the row in job_info.
 CREATE TABLE IF NOT EXISTS job_run (
@@ -1427,6 +1510,177 @@ RETURNS timestamptz LANGUAGE sql IMMUTABLE AS $$
          + make_interval(secs => ceil(starts * period / rate * 1e6) / 1e6)
 $$;
 
+-- Calls the tenants whose first claimable job on these queues no claim would find, and returns them. There are none unless rows came or went
+-- without their triggers (a restored or replicated table, a hand in the books). Exact at any moment: who has called is not forgotten.
+CREATE OR REPLACE FUNCTION call_forgotten(queues text[]) RETURNS TABLE (queue text, tenant text) LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  WITH RECURSIVE waiting AS (   -- a loose index scan: one probe for each tenant
+    SELECT f.* FROM unnest(queues) q(queue), LATERAL (
+      SELECT j.queue, j.tenant, ~j.priority AS rank, j.number FROM job_info j
+      WHERE j.queue = q.queue AND j.status = 'QUEUED' AND NOT j.blocked ORDER BY j.tenant, ~j.priority, j.number LIMIT 1) f
+    UNION ALL
+    SELECT n.* FROM waiting w, LATERAL (
+      SELECT j.queue, j.tenant, ~j.priority AS rank, j.number FROM job_info j
+      WHERE j.queue = w.queue AND j.tenant > w.tenant AND j.status = 'QUEUED' AND NOT j.blocked ORDER BY j.tenant, ~j.priority, j.number LIMIT 1) n
+  ), bound AS MATERIALIZED (
+    SELECT DISTINCT ON (b.queue) b.queue, b.spent, b.writer FROM claim_bound b WHERE b.queue = ANY (queues) ORDER BY b.queue, b.turn DESC
+  ), pending AS MATERIALIZED (
+    SELECT DISTINCT ON (c.queue, c.tenant) c.queue, c.tenant, c.rank, c.number FROM tenant_call c LEFT JOIN bound b ON b.queue = c.queue
+    WHERE c.queue = ANY (queues) AND (b.writer IS NULL OR c.writer >= b.writer OR b.writer > pg_snapshot_xmin(pg_current_snapshot()))
+    ORDER BY c.queue, c.tenant, c.rank, c.number
+  )
+  INSERT INTO tenant_call (queue, tenant, rank, number)
+  SELECT w.queue, w.tenant, w.rank, w.number
+  FROM waiting w
+  LEFT JOIN LATERAL (SELECT n.* FROM tenant_account n WHERE n.queue = w.queue AND n.tenant = w.tenant ORDER BY n.turn DESC LIMIT 1) a ON true
+  LEFT JOIN bound b ON b.queue = w.queue
+  LEFT JOIN pending c ON c.queue = w.queue AND c.tenant = w.tenant
+  LEFT JOIN tenant t ON t.tenant = w.tenant
+  LEFT JOIN tenant_share s ON s.queue = w.queue AND s.tenant = w.tenant
+  WHERE (((a.active AND a.spent >= coalesce(b.spent, '-Infinity')) OR c.tenant IS NOT NULL)
+         AND ((a.rank, a.number) <= (w.rank, w.number) OR (c.rank, c.number) <= (w.rank, w.number))) IS NOT TRUE
+    AND t.paused IS NOT TRUE AND coalesce(least(s.max_running, t.max_running), 1) > 0     -- these call when they may
+  RETURNING queue, tenant;
+  IF FOUND THEN
+    PERFORM wake(queues);
+  END IF;
+END $$;
+
+-- Jobs that were queued before there were triggers.
+DO $$ BEGIN
+  PERFORM call_forgotten(ARRAY(SELECT q.queue FROM queue q));
+END $$;
+
+-- How many entries of what is gone scans of an index have met in this session so far. Needs track_counts, as autovacuum does.
+CREATE OR REPLACE FUNCTION entries_of_gone(index regclass) RETURNS bigint LANGUAGE sql VOLATILE AS $$
+  SELECT pg_stat_get_xact_tuples_returned(index) - pg_stat_get_xact_tuples_fetched(index)
+$$;
+
+-- Writes where the next claims begin to look. A part of `claim`.
+CREATE OR REPLACE FUNCTION keep_bound(bound claim_bound, this_turn bigint) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+BEGIN
+  UPDATE claim_bound b SET turn = this_turn, spent = bound.spent, writer = bound.writer, live_turn = bound.live_turn, live_before = bound.live_before
+  WHERE b.queue = bound.queue AND b.turn = bound.turn;
+  IF NOT FOUND THEN
+    INSERT INTO claim_bound (queue, turn, spent, writer, live_turn, live_before)
+    VALUES (bound.queue, this_turn, bound.spent, bound.writer, bound.live_turn, bound.live_before);
+  END IF;
+END $$;
+
+-- Slots in use over all queues, by tenant, of those that have a limit over all. A part of `claim`, which counts once more when it holds
+-- their rows.
+CREATE OR REPLACE FUNCTION slots_over_all() RETURNS jsonb LANGUAGE sql VOLATILE SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+  SELECT jsonb_object_agg(o.tenant, o.slots) FROM (
+    SELECT j.tenant, count(*) AS slots
+    FROM queue q LEFT JOIN LATERAL (SELECT b.live_turn, b.live_before FROM claim_bound b WHERE b.queue = q.queue ORDER BY b.turn DESC LIMIT 1) b ON true,
+      LATERAL (
+        SELECT j.tenant FROM job_info j WHERE j.queue = q.queue AND j.turn >= coalesce(b.live_turn, 0) AND j.status IN ('TO_BE_RUN', 'RUNNING')
+        UNION ALL
+        SELECT j.tenant FROM (SELECT j.* FROM job_info j WHERE j.id = ANY (b.live_before) OFFSET 0) j WHERE j.turn < b.live_turn AND j.status IN ('TO_BE_RUN', 'RUNNING')) j
+    WHERE EXISTS (SELECT FROM tenant t WHERE t.tenant = j.tenant AND t.max_running IS NOT NULL) GROUP BY j.tenant) o
+$$;
+
+-- Where who comes new starts: at the least spent of those that took part in an earlier claim and do in this one. A part of `claim`.
+CREATE OR REPLACE FUNCTION start_of_new(for_queue text, this_turn bigint, moment timestamptz, least_spent double precision,
+                                        live_names text[], live_slots integer[], live_seconds double precision[], over_all jsonb) RETURNS double precision
+LANGUAGE sql VOLATILE SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_sort = off AS $$
+  WITH RECURSIVE class AS (
+    (SELECT n.weight FROM tenant_account n WHERE n.queue = for_queue AND n.active ORDER BY n.weight DESC, n.spent DESC LIMIT 1)
+    UNION ALL
+    SELECT n.weight FROM class c, LATERAL (
+      SELECT n.weight FROM tenant_account n WHERE n.queue = for_queue AND n.active AND n.weight < c.weight ORDER BY n.weight DESC, n.spent DESC LIMIT 1) n
+  )
+  SELECT least(
+    (SELECT min((a.charged + l.seconds) / a.weight)
+     FROM unnest(live_names, live_slots, live_seconds) l(tenant, slots, seconds),
+       LATERAL (SELECT n.* FROM tenant_account n WHERE n.queue = for_queue AND n.tenant = l.tenant ORDER BY n.turn DESC LIMIT 1) a
+     LEFT JOIN tenant_share s ON s.queue = for_queue AND s.tenant = a.tenant LEFT JOIN tenant t ON t.tenant = a.tenant
+     WHERE a.active AND a.since < this_turn AND t.paused IS NOT TRUE
+       AND coalesce(least(s.max_running - l.slots, t.max_running - coalesce((over_all ->> t.tenant)::integer, 0),
+                          CASE WHEN t.rate IS NOT NULL THEN rate_room(t.rate, t.rate_period, t.rate_burst, t.rate_full_at, moment) END), 1) > 0),
+    (SELECT min(r.spent) FROM class c, LATERAL (
+       SELECT a.spent FROM tenant_account a
+       LEFT JOIN tenant_share s ON s.queue = for_queue AND s.tenant = a.tenant LEFT JOIN tenant t ON t.tenant = a.tenant,
+         LATERAL (SELECT FROM job_info j WHERE j.queue = for_queue AND j.tenant = a.tenant AND j.status = 'QUEUED' AND NOT j.blocked
+                    AND (~j.priority, j.number) >= (a.rank, a.number) ORDER BY ~j.priority, j.number LIMIT 1) w
+       WHERE a.queue = for_queue AND a.weight = c.weight AND a.active AND a.spent >= least_spent AND a.since < this_turn
+         AND a.tenant NOT IN (SELECT unnest(live_names)) AND t.paused IS NOT TRUE
+         AND coalesce(least(s.max_running, t.max_running - coalesce((over_all ->> t.tenant)::integer, 0),
+                            CASE WHEN t.rate IS NOT NULL THEN rate_room(t.rate, t.rate_period, t.rate_burst, t.rate_full_at, moment) END), 1) > 0
+       ORDER BY a.spent LIMIT 1) r))
+$$;
+
+-- The books after these tenants have called: new weights, new beginnings of backlogs; who comes new is charged what makes it start level with
+-- the last of those that were there. Returns the least that any of them has spent. A part of `claim`.
+CREATE OR REPLACE FUNCTION take_in(for_queue text, this_turn bigint, moment timestamptz, least_spent double precision,
+                                   live_names text[], live_slots integer[], live_seconds double precision[], over_all jsonb,
+                                   called text[], ranks integer[], numbers bigint[]) RETURNS double precision
+LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+#variable_conflict use_column
+DECLARE
+  start  double precision;
+  lowest double precision;
+BEGIN
+  IF EXISTS (SELECT FROM unnest(called) c(tenant)
+             LEFT JOIN LATERAL (SELECT n.since FROM tenant_account n WHERE n.queue = for_queue AND n.tenant = c.tenant ORDER BY n.turn DESC LIMIT 1) a ON true
+             WHERE a.since IS NULL) THEN
+    start := start_of_new(for_queue, this_turn, moment, least_spent, live_names, live_slots, live_seconds, over_all);
+  END IF;
+
+  WITH call AS (
+    SELECT c.tenant, c.rank, c.number, a.place, a.active, a.since, a.spent, a.weight AS weighed, coalesce(s.weight, t.weight, 1) AS weight,
+           coalesce((c.rank, c.number) < (a.rank, a.number), false) AS earlier,
+           t.paused IS NOT TRUE AND coalesce(least(
+             CASE WHEN s.max_running IS NOT NULL THEN
+               s.max_running - coalesce((SELECT l.slots FROM unnest(live_names, live_slots) l(tenant, slots) WHERE l.tenant = s.tenant), 0) END,
+             t.max_running - coalesce((over_all ->> t.tenant)::integer, 0),
+             CASE WHEN t.rate IS NOT NULL THEN rate_room(t.rate, t.rate_period, t.rate_burst, t.rate_full_at, moment) END), 1) > 0 AS takes_part,
+           t.paused IS TRUE OR coalesce(least(s.max_running, t.max_running), 1) <= 0 AS shut,
+           coalesce((SELECT l.seconds FROM unnest(live_names, live_seconds) l(tenant, seconds) WHERE a.since IS NULL AND l.tenant = c.tenant), 0) AS seconds
+    FROM unnest(called, ranks, numbers) c(tenant, rank, number)
+    LEFT JOIN LATERAL (SELECT n.ctid AS place, n.* FROM tenant_account n WHERE n.queue = for_queue AND n.tenant = c.tenant ORDER BY n.turn DESC LIMIT 1) a ON true
+    LEFT JOIN tenant_share s ON s.queue = for_queue AND s.tenant = c.tenant
+    LEFT JOIN tenant t ON t.tenant = c.tenant
+  ), changed AS (
+    UPDATE tenant_account a
+    SET turn = this_turn, active = NOT c.shut, weight = c.weight,
+        since = CASE WHEN c.takes_part THEN coalesce(a.since, this_turn) END,
+        charged = CASE WHEN c.takes_part AND a.since IS NULL THEN greatest(a.charged, start * c.weight - c.seconds) ELSE a.charged END,
+        rank = CASE WHEN c.earlier THEN c.rank ELSE a.rank END, number = CASE WHEN c.earlier THEN c.number ELSE a.number END
+    FROM call c
+    WHERE a.ctid = c.place AND (c.active = c.shut OR c.earlier OR c.weight <> c.weighed OR c.takes_part <> (c.since IS NOT NULL))
+    RETURNING a.tenant, a.spent
+  ), made AS (
+    INSERT INTO tenant_account (queue, tenant, turn, active, since, weight, charged, rank, number)
+    SELECT for_queue, c.tenant, this_turn, NOT c.shut, CASE WHEN c.takes_part THEN this_turn END, c.weight,
+           CASE WHEN c.takes_part THEN greatest(0, coalesce(start * c.weight - c.seconds, 0)) ELSE 0 END, -2147483648, 0
+    FROM call c WHERE c.place IS NULL AND c.number IS NOT NULL
+    RETURNING spent
+  )
+  SELECT min(e.spent) INTO lowest FROM (
+    SELECT n.spent FROM changed n UNION ALL SELECT n.spent FROM made n
+    UNION ALL SELECT c.spent FROM call c WHERE c.tenant NOT IN (SELECT n.tenant FROM changed n)) e;
+  RETURN lowest;
+END $$;
+
+-- What no active account has spent less than. A part of `claim`.
+CREATE OR REPLACE FUNCTION bound_of_spent(for_queue text, least_spent double precision) RETURNS double precision LANGUAGE sql VOLATILE SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
+  WITH RECURSIVE class AS (
+    (SELECT n.weight FROM tenant_account n WHERE n.queue = for_queue AND n.active ORDER BY n.weight DESC, n.spent DESC LIMIT 1)
+    UNION ALL
+    SELECT n.weight FROM class c, LATERAL (
+      SELECT n.weight FROM tenant_account n WHERE n.queue = for_queue AND n.active AND n.weight < c.weight ORDER BY n.weight DESC, n.spent DESC LIMIT 1) n
+  )
+  SELECT min(l.spent) FROM class c, LATERAL (
+    SELECT n.spent FROM tenant_account n WHERE n.queue = for_queue AND n.weight = c.weight AND n.active AND n.spent >= least_spent ORDER BY n.spent LIMIT 1) l
+$$;
+
 -- Of these jobs, whose rows the claim holds: those that may run. Those of a held class, or of a pipeline that is paused or ending, leave the
 -- claimable index until `release_class` or `settle` lets them in again, and with them those behind them, as far as a look at the next rows goes.
 -- The rows of what holds them are shared until the commit: whoever releases waits for it, and sees in its next statement what was put aside
@@ -1459,7 +1713,7 @@ BEGIN
           SELECT n.* FROM (SELECT DISTINCT f.tenant FROM job_info f WHERE f.id = ANY (ids)) t,
           LATERAL (
             SELECT n.id, n.job_class, n.pipeline_id FROM job_info n WHERE n.queue = for_queue AND n.tenant = t.tenant AND n.status = 'QUEUED' AND NOT n.blocked
-            ORDER BY n.priority DESC, n.number LIMIT 256) n
+            ORDER BY ~n.priority, n.number LIMIT 256) n
           UNION ALL
           SELECT n.* FROM (SELECT DISTINCT f.tenant, f.concurrency_key FROM job_info f WHERE f.id = ANY (ids) AND f.concurrency_key IS NOT NULL) k,
           LATERAL (
@@ -1481,7 +1735,7 @@ DROP FUNCTION IF EXISTS claim(text, integer, uuid, text[], text[], double precis
 -- Claims up to `slots` jobs of one queue for daemon `me`: fair between tenants, by priority and submission order inside one, never
 -- above a limit. One call is one transaction, committed by the server. docs/fair-share.md has the rule and where it comes from.
 --   charged_*: slot-seconds of runs that ended since this daemon's last claim, by tenant; told here, where the turnstile makes
---              this the only writer of shares, instead of in every flush, where two daemons would wait for each other.
+--              this the only writer of accounts, instead of in every flush, where two daemons would wait for each other.
 --   skipped_classes: classes that this daemon does not know, or has no room for; `tenant/class` for those of one tenant alone.
 --   ended: jobs whose runs have ended at this daemon and whose rows do not say so yet. They are charged already, and count neither as
 --          slots in use nor as running time for the fair choice; limits count rows.
@@ -1495,26 +1749,61 @@ RETURNS TABLE (id uuid, tenant text, job_class text, run integer, attempt intege
                concurrency_key text, pipeline_id uuid, stage_id uuid, created_date timestamptz, claim_date timestamptz, outbox_id bigint,
                events text, again_in double precision)
 LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_sort = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
   turnstile  queue%ROWTYPE;
+  bound      claim_bound%ROWTYPE;
+  learned    boolean := false;     -- the bound is to be written
+  this_turn  bigint;
   free       integer := slots;
-  names      text[];      -- tenants with something claimable, and for each of them:
-  used       double precision[];   -- slots in use on this queue, and one for each second of slot time that it is ahead of the last, two at most
-  spents     double precision[];   -- slot-seconds over weight
-  theres     boolean[];   --   it took part in the last claim already
+  live_names text[];               -- tenants with live jobs on this queue, and of each:
+  live_slots integer[];            --   how many
+  live_busy  integer[];            --   how many that have not ended at their daemon
+  live_seconds double precision[]; --   what these have taken
+  busy_names text[];               -- those with such ones; all others rest
+  in_use     integer;
+  over_all   jsonb;
+  called     text[];
+  ranks      integer[];
+  numbers    bigint[];
+  read_to    xid8;
+  called_to  xid8;                 -- the last that was read, where there are more
+  looks      integer;              -- how many resting tenants of each weight are looked at
+  thorough   boolean := false;     -- the busy ones are looked at too, and `lowest` is what the last one has spent
+  names      text[];               -- those looked at, and of each:
+  busies     integer[];            --   slots in use on this queue
+  run_seconds double precision[];  --   what live runs have taken
+  spents     double precision[];   --   slot-seconds over weight
+  sinces     bigint[];             --   the claim in which it came
   weights    real[];
-  rooms      integer[];   --   how many more its limits allow
+  rooms      integer[];            --   how many more its limits allow
+  from_ranks integer[];            --   where its backlog begins
+  from_numbers bigint[];
+  absent     text[];               -- tenants that may run nothing now
+  closed     text[];               --   and of them, those that will say when they may
+  resting    integer;              -- how many of those looked at, the first, have no live job
+  newcomers  boolean;              -- some come new that are not charged for it yet
+  start      double precision;     -- what who comes new has spent at least
+  lowest     double precision;     -- what the last one has spent, or less
+  heaviest   real;
+  end_weights real[];              -- weights of which there are more resting tenants than were looked at,
+  end_spents double precision[];   --   and what the last that was looked at has spent
   chosen     uuid[];
+  winners    text[];
   taken      uuid[];
   passed     uuid[] := '{}';
-  limited    text[];      -- tenants with a limit or a rate over all queues whose row is held
-  rated      boolean;     --   one of them has a rate
-  moment     timestamptz; -- the database's clock, after the locks
+  limited    text[] := '{}';       -- tenants with a limit or a rate over all queues whose row is held
+  moment     timestamptz;          -- the database's clock, after the locks
   careful    boolean := false;
-  depth      integer;     -- how far into each tenant's backlog the choice looks
-  deepest    integer;
+  depth      integer;              -- how far into each tenant's backlog the choice looks
+  fullest    double precision;     -- the slots over weight of the last who was given one, before it,
+  furthest   double precision;     --   and the most that any of them has spent
+  width      integer;              -- how many tenants the choice looks at; NULL: all
+  last_slots double precision;     -- the slots over weight of the last of these,
+  last_spent double precision;     --   and what it has spent
+  edge       double precision;     -- the least slots over weight of those whose next job was not looked at
   crowded    boolean;
   key_tenants text[];
   key_names  text[];
@@ -1526,6 +1815,11 @@ DECLARE
   kept_back  integer;     -- how many of the jobs taken may not run
   rounds     integer := 0;
   aside      integer := 0;
+  patience   CONSTANT integer := 500;   -- entries of what is gone that a look may meet: about 0.1 ms
+  most_calls CONSTANT integer := 100000; -- that one claim takes in
+  gone_jobs  bigint := entries_of_gone('job_info_claimable');
+  gone_accounts bigint := entries_of_gone('tenant_account_next');
+  gone       bigint;
 BEGIN
   SELECT * INTO turnstile FROM queue q WHERE q.queue = for_queue FOR NO KEY UPDATE;
   IF NOT FOUND THEN
@@ -1534,14 +1828,90 @@ BEGIN
   IF NOT EXISTS (SELECT FROM daemon d WHERE d.id = me AND d.lost_at IS NULL AND d.stopped_at IS NULL) THEN
     RAISE EXCEPTION 'daemon % is not alive in the books; it may not claim', me USING ERRCODE = '55000';
   END IF;
-  UPDATE tenant_share s SET charged = s.charged + c.seconds
-  FROM unnest(charged_tenants, charged_seconds) c(tenant, seconds) WHERE s.queue = for_queue AND s.tenant = c.tenant;
+  -- From here each statement sees all that earlier holders of the turnstile committed.
+  moment := clock_timestamp();
+  this_turn := nextval('claim_turn');
+  SELECT b.* INTO bound FROM claim_bound b WHERE b.queue = for_queue ORDER BY b.turn DESC LIMIT 1;
+  IF NOT FOUND THEN
+    bound := ROW(for_queue, 0, '-Infinity', '0', 0, '{}')::claim_bound;
+  END IF;
+  -- A dump restored on another server: transactions are numbered anew, and before they get to the old bound it must be gone.
+  IF bound.writer > pg_snapshot_xmin(pg_current_snapshot()) THEN
+    bound.writer := '0';
+    learned := true;
+  END IF;
+  IF bound.turn >= this_turn THEN    -- the sequence was set back, or not replicated
+    this_turn := setval('claim_turn', bound.turn + 1);
+  END IF;
+  UPDATE tenant_account a SET charged = a.charged + c.seconds, turn = this_turn
+  FROM unnest(charged_tenants, charged_seconds) c(tenant, seconds),
+    LATERAL (SELECT n.ctid FROM tenant_account n WHERE n.queue = for_queue AND n.tenant = c.tenant ORDER BY n.turn DESC LIMIT 1) n
+  WHERE a.ctid = n.ctid;
+
+  -- Live jobs. Only a claim makes one, so older ones than a claim that kept a list are on its list. (OFFSET 0: by their key, and not by
+  -- the index that is full of what is gone; and looked up among the ended once a row.)
+  gone := entries_of_gone('job_info_live_turn');
+  SELECT coalesce(array_agg(l.tenant), '{}'), coalesce(array_agg(l.slots), '{}'), coalesce(array_agg(l.busy), '{}'), coalesce(array_agg(l.seconds), '{}'),
+         coalesce(array_agg(l.tenant) FILTER (WHERE l.busy > 0), '{}'), coalesce(sum(l.slots), 0)
+  INTO live_names, live_slots, live_busy, live_seconds, busy_names, in_use
+  FROM (
+    SELECT l.tenant, count(*)::integer AS slots, count(*) FILTER (WHERE NOT l.over)::integer AS busy,
+           coalesce(sum(date_part('epoch', moment - l.claim_date)) FILTER (WHERE NOT l.over), 0) AS seconds
+    FROM (
+      SELECT l.tenant, l.claim_date, ended <> '{}' AND l.id IN (SELECT unnest(ended)) AS over
+      FROM (
+        SELECT j.id, j.tenant, j.claim_date FROM job_info j WHERE j.queue = for_queue AND j.turn >= bound.live_turn AND j.status IN ('TO_BE_RUN', 'RUNNING')
+        UNION ALL
+        SELECT j.id, j.tenant, j.claim_date FROM (SELECT j.* FROM job_info j WHERE j.id = ANY (bound.live_before) OFFSET 0) j
+        WHERE j.turn < bound.live_turn AND j.status IN ('TO_BE_RUN', 'RUNNING')) l OFFSET 0) l
+    GROUP BY l.tenant) l;
+  IF entries_of_gone('job_info_live_turn') - gone > patience + 4 * in_use THEN
+    bound.live_before := ARRAY(
+      SELECT j.id FROM job_info j WHERE j.queue = for_queue AND j.turn >= bound.live_turn AND j.status IN ('TO_BE_RUN', 'RUNNING')
+      UNION ALL
+      SELECT j.id FROM (SELECT j.* FROM job_info j WHERE j.id = ANY (bound.live_before) OFFSET 0) j WHERE j.turn < bound.live_turn AND j.status IN ('TO_BE_RUN', 'RUNNING'));
+    bound.live_turn := this_turn;
+    learned := true;
+  END IF;
+  IF EXISTS (SELECT FROM tenant t WHERE t.max_running IS NOT NULL) THEN
+    over_all := slots_over_all();
+  END IF;
+
+  -- Calls.
+  gone := entries_of_gone('tenant_call_next');
+  read_to := pg_snapshot_xmin(pg_current_snapshot());
+  IF EXISTS (SELECT FROM tenant_call c WHERE c.queue = for_queue AND c.writer >= bound.writer) THEN
+    WITH call AS (
+      DELETE FROM tenant_call c
+      WHERE c.ctid = ANY (ARRAY(SELECT n.ctid FROM tenant_call n WHERE n.queue = for_queue AND n.writer >= bound.writer ORDER BY n.writer LIMIT most_calls))
+      RETURNING c.tenant, c.rank, c.number, c.writer
+    ), first AS (
+      SELECT DISTINCT ON (c.tenant) c.tenant, c.rank, c.number FROM call c ORDER BY c.tenant, c.rank, c.number)
+    SELECT array_agg(f.tenant), array_agg(f.rank), array_agg(f.number), (SELECT CASE WHEN count(*) = most_calls THEN max(c.writer) END FROM call c)
+    INTO called, ranks, numbers, called_to FROM first f;
+    read_to := least(read_to, called_to);
+  END IF;
+  IF entries_of_gone('tenant_call_next') - gone > patience THEN
+    bound.writer := read_to;
+    learned := true;
+  END IF;
+  IF called IS NOT NULL THEN
+    lowest := take_in(for_queue, this_turn, moment, bound.spent, live_names, live_slots, live_seconds, over_all, called, ranks, numbers);
+    IF lowest < bound.spent THEN
+      bound.spent := lowest;
+      learned := true;
+    END IF;
+  END IF;
+  IF learned THEN
+    PERFORM keep_bound(bound, this_turn);
+    bound.turn := this_turn;
+  END IF;
+
   held_classes := ARRAY(SELECT h.job_class FROM class_hold h);
   IF turnstile.paused OR slots <= 0 OR '*' = ANY (held_classes) THEN
     RETURN;
   END IF;
   IF turnstile.rate IS NOT NULL THEN
-    moment := clock_timestamp();
     slots := least(slots, rate_room(turnstile.rate, turnstile.rate_period, turnstile.rate_burst, turnstile.rate_full_at, moment));
     IF slots <= 0 THEN
       again_in := extract(epoch FROM rate_next(turnstile.rate, turnstile.rate_period, turnstile.rate_burst, turnstile.rate_full_at, moment) - moment);
@@ -1549,103 +1919,155 @@ BEGIN
       RETURN;
     END IF;
   END IF;
-
-  -- Tenants with a limit or a rate over all queues: their rows are a turnstile of their own, passed in order of name.
-  SELECT coalesce(array_agg(l.tenant), '{}'), coalesce(bool_or(l.rate IS NOT NULL), false) INTO limited, rated FROM (
-    SELECT t.tenant, t.rate FROM tenant t,   -- LATERAL with a LIMIT, not EXISTS: that was turned into a walk over the whole backlog
-      LATERAL (SELECT FROM job_info j WHERE j.queue = for_queue AND j.tenant = t.tenant AND j.status = 'QUEUED' AND NOT j.blocked LIMIT 1) w
-    WHERE t.max_running IS NOT NULL OR t.rate IS NOT NULL ORDER BY t.tenant FOR NO KEY UPDATE OF t) l;
-  moment := clock_timestamp();
-
-  -- From here each statement sees all that earlier holders of the turnstile committed.
-  WITH RECURSIVE waiting AS (   -- a loose index scan: one probe for each tenant that has something queued
-    (SELECT j.tenant FROM job_info j WHERE j.queue = for_queue AND j.status = 'QUEUED' AND NOT j.blocked ORDER BY j.tenant LIMIT 1)
-    UNION ALL
-    SELECT n.tenant FROM waiting w, LATERAL (SELECT j.tenant FROM job_info j WHERE j.queue = for_queue AND j.status = 'QUEUED' AND NOT j.blocked AND j.tenant > w.tenant
-                                             ORDER BY j.tenant LIMIT 1) n
-  ), live AS (
-    SELECT l.tenant, count(*)::integer AS slots, count(*) FILTER (WHERE NOT l.over)::integer AS busy,
-           sum(CASE WHEN l.over THEN 0 ELSE extract(epoch FROM clock_timestamp() - l.claim_date) END)::double precision AS seconds
-    FROM (SELECT j.tenant, j.claim_date, j.id IN (SELECT unnest(ended)) AS over FROM job_info j   -- OFFSET: looked up once a row
-          WHERE j.queue = for_queue AND j.status IN ('TO_BE_RUN', 'RUNNING') OFFSET 0) l GROUP BY l.tenant
-  ), party AS (
-    SELECT coalesce(w.tenant, l.tenant) AS tenant, w.tenant IS NOT NULL AS waits, coalesce(l.slots, 0) AS live, coalesce(l.busy, 0) AS busy, coalesce(l.seconds, 0) AS seconds,
-           coalesce(s.weight, t.weight, 1) AS weight, coalesce(s.charged, 0) AS charged, coalesce(s.active, false) AS active,
-           coalesce(t.paused, false) AS paused, s.max_running AS here_max,
-           t.max_running - CASE WHEN t.max_running IS NOT NULL THEN
-             (SELECT count(*)::integer FROM job_info j WHERE j.tenant = t.tenant AND j.status IN ('TO_BE_RUN', 'RUNNING')) END AS room_over_all,
-           CASE WHEN t.rate IS NOT NULL THEN rate_room(t.rate, t.rate_period, t.rate_burst, t.rate_full_at, moment) END AS rate_room,
-           CASE WHEN t.rate IS NOT NULL THEN rate_next(t.rate, t.rate_period, t.rate_burst, t.rate_full_at, moment) END AS rate_next
-    FROM waiting w FULL JOIN live l ON l.tenant = w.tenant
-    LEFT JOIN tenant_share s ON s.queue = for_queue AND s.tenant = coalesce(w.tenant, l.tenant)
-    LEFT JOIN tenant t ON t.tenant = coalesce(w.tenant, l.tenant)
-  ), placed AS (                -- who may run nothing takes no part: it comes new when it may
-    SELECT p.*, (p.charged + p.seconds) / p.weight AS spent,
-           NOT p.paused AND coalesce(least(p.here_max - p.live, p.room_over_all, p.rate_room), 1) > 0 AS takes_part FROM party p
-  ), lifted AS (                -- who comes new has spent no less than those that were there: no saved credit
-    SELECT p.*, CASE WHEN p.active THEN p.spent ELSE greatest(p.spent, f.least_spent) END AS fair_spent,
-           greatest(p.charged, f.least_spent * p.weight - p.seconds) AS lifted_charged
-    FROM placed p, (SELECT min(a.spent) AS least_spent FROM placed a WHERE a.active AND a.takes_part) f
-  ), came AS (
-    INSERT INTO tenant_share AS s (queue, tenant, charged, active)
-    SELECT for_queue, l.tenant, l.lifted_charged, true FROM lifted l WHERE l.takes_part AND NOT l.active
-    ON CONFLICT (queue, tenant) DO UPDATE SET charged = excluded.charged, active = true
-  ), went AS (
-    UPDATE tenant_share s SET active = false
-    WHERE s.queue = for_queue AND s.active AND NOT EXISTS (SELECT FROM placed p WHERE p.tenant = s.tenant AND p.takes_part)
-  ), asking AS (
-    SELECT l.*, coalesce(l.rate_room, 1) > 0 AS may FROM lifted l
-    WHERE l.waits AND NOT l.paused AND (l.room_over_all IS NULL AND l.rate_room IS NULL OR l.tenant = ANY (limited))
-      AND coalesce(l.here_max - l.live, 1) > 0 AND coalesce(l.room_over_all, 1) > 0
-  )
-  SELECT array_agg(r.tenant) FILTER (WHERE r.may), array_agg(r.used) FILTER (WHERE r.may), array_agg(r.fair_spent) FILTER (WHERE r.may),
-         array_agg(r.active) FILTER (WHERE r.may), array_agg(r.weight::real) FILTER (WHERE r.may),
-         array_agg(least(slots, r.here_max - r.live, r.room_over_all, r.rate_room)) FILTER (WHERE r.may),
-         least(slots, turnstile.max_running - (SELECT coalesce(sum(v.slots), 0)::integer FROM live v)),
-         extract(epoch FROM min(r.rate_next) FILTER (WHERE NOT r.may) - moment)
-  INTO names, used, spents, theres, weights, rooms, free, again_in
-  FROM (SELECT a.*, a.busy + least(2, (a.fair_spent - min(a.fair_spent) FILTER (WHERE a.may) OVER ()) * a.weight) AS used FROM asking a) r;
+  free := least(slots, turnstile.max_running - in_use);
   IF free <= 0 THEN
     RETURN;
-  ELSIF names IS NULL THEN
-    IF again_in IS NOT NULL THEN
-      RETURN NEXT;
-    END IF;
-    RETURN;
   END IF;
-  depth := least(free, 2 + 2 * free / cardinality(names));
+  looks := free;
 
   LOOP
-    IF NOT careful THEN
-      -- The nth job of a tenant comes when used + n - 1 of its slots are in use: counted before it is given, since counted after it a
-      -- light tenant beside a heavy one would never get the only slot. Only the `free` tenants that are next can win anything, unless what
-      -- they have is left out or put aside. Looked at is a window of each tenant's backlog; a winner at the window's edge means that the window was
-      -- too small for an exact answer.
-      SELECT array_agg(c.id), max(c.nth) INTO chosen, deepest FROM (
-        SELECT c.id, c.nth FROM (
-          SELECT * FROM unnest(names, used, spents, theres, weights, rooms) AS t(tenant, used, spent, there, weight, room)
-          ORDER BY t.used / t.weight, t.spent, t.there, t.tenant LIMIT CASE WHEN skipped_classes = '{}' AND rounds = 0 THEN free END) t,
-        LATERAL (
-          SELECT j.id, row_number() OVER (ORDER BY j.priority DESC, j.number) AS nth FROM job_info j
-          WHERE j.queue = for_queue AND j.tenant = t.tenant AND j.status = 'QUEUED' AND NOT j.blocked
-            AND j.id <> ALL (passed) AND j.job_class <> ALL (skipped_classes) AND (skipped_classes = '{}' OR j.tenant || '/' || j.job_class <> ALL (skipped_classes))
-          ORDER BY j.priority DESC, j.number LIMIT least(depth, t.room)) c
-        ORDER BY (t.used + (c.nth - 1)) / t.weight, t.spent, t.there, t.tenant, c.nth LIMIT free) c;
-      IF deepest >= depth AND depth < free THEN
-        depth := least(free, depth * 4);
-        CONTINUE;
+    IF names IS NULL THEN
+      -- Who is looked at. Of the tenants that rest, those of one weight stand in the order of the rule: by what they have spent. So as
+      -- many of each weight as there are slots suffice, unless these have too little. The busy ones are looked at only when they can win.
+      WITH RECURSIVE class AS (   -- from above: the entries of what is gone are at the lower end
+        (SELECT n.weight FROM tenant_account n WHERE n.queue = for_queue AND n.active ORDER BY n.weight DESC, n.spent DESC LIMIT 1)
+        UNION ALL
+        SELECT n.weight FROM class c, LATERAL (
+          SELECT n.weight FROM tenant_account n WHERE n.queue = for_queue AND n.active AND n.weight < c.weight ORDER BY n.weight DESC, n.spent DESC LIMIT 1) n
+      ), seen AS MATERIALIZED (
+        SELECT a.*
+        FROM class c,
+          LATERAL (SELECT n.tenant, n.spent, n.weight, n.since, n.rank, n.number, row_number() OVER (ORDER BY n.spent, n.tenant) AS nth FROM tenant_account n
+                   WHERE n.queue = for_queue AND n.weight = c.weight AND n.active AND n.spent >= bound.spent AND n.tenant NOT IN (SELECT unnest(busy_names))
+                   ORDER BY n.spent, n.tenant LIMIT looks) a
+      )
+      SELECT coalesce(array_agg(s.tenant), '{}'), coalesce(array_agg(0), '{}'), coalesce(array_agg(0::double precision), '{}'),
+             coalesce(array_agg(s.spent), '{}'), coalesce(array_agg(s.since), '{}'), coalesce(array_agg(s.weight), '{}'),
+             coalesce(array_agg(s.rank), '{}'), coalesce(array_agg(s.number), '{}'),
+             array_agg(s.weight) FILTER (WHERE s.nth = looks), array_agg(s.spent) FILTER (WHERE s.nth = looks), (SELECT max(c.weight) FROM class c),
+             (SELECT min(l.spent) FROM class c, LATERAL (
+                SELECT n.spent FROM tenant_account n WHERE n.queue = for_queue AND n.weight = c.weight AND n.active AND n.spent >= bound.spent ORDER BY n.spent LIMIT 1) l)
+      INTO names, busies, run_seconds, spents, sinces, weights, from_ranks, from_numbers, end_weights, end_spents, heaviest, lowest FROM seen s;
+      resting := cardinality(names);
+      thorough := thorough OR resting < free;
+      IF thorough AND busy_names <> '{}' THEN
+        SELECT names || array_agg(l.tenant), busies || array_agg(l.busy), run_seconds || array_agg(l.seconds),
+               spents || array_agg((coalesce(a.charged, 0) + l.seconds) / coalesce(a.weight, 1)), sinces || array_agg(a.since),
+               weights || array_agg(coalesce(a.weight, 1)), from_ranks || array_agg(coalesce(a.rank, -2147483648)),
+               from_numbers || array_agg(coalesce(a.number, 0))
+        INTO names, busies, run_seconds, spents, sinces, weights, from_ranks, from_numbers
+        FROM unnest(live_names, live_busy, live_seconds) l(tenant, busy, seconds)
+        LEFT JOIN LATERAL (SELECT n.charged, n.weight, n.since, n.rank, n.number FROM tenant_account n WHERE n.queue = for_queue AND n.tenant = l.tenant
+                           ORDER BY n.turn DESC LIMIT 1) a ON true
+        WHERE l.busy > 0;
       END IF;
+
+      -- Tenants with a limit or a rate over all queues: their rows are a turnstile of their own, passed in order of name. Who holds some
+      -- waits for no other: another queue's claim may hold that one and wait for these.
+      IF EXISTS (SELECT FROM tenant t WHERE t.max_running IS NOT NULL OR t.rate IS NOT NULL) THEN
+        IF limited = '{}' THEN
+          SELECT coalesce(array_agg(l.tenant), '{}') INTO limited FROM (
+            SELECT t.tenant FROM tenant t WHERE t.tenant = ANY (names) AND (t.max_running IS NOT NULL OR t.rate IS NOT NULL) ORDER BY t.tenant FOR NO KEY UPDATE) l;
+        ELSE
+          SELECT limited || array_agg(l.tenant) INTO limited FROM (
+            SELECT t.tenant FROM tenant t WHERE t.tenant = ANY (names) AND t.tenant <> ALL (limited) AND (t.max_running IS NOT NULL OR t.rate IS NOT NULL)
+            ORDER BY t.tenant FOR NO KEY UPDATE SKIP LOCKED) l;
+        END IF;
+        moment := clock_timestamp();
+        over_all := slots_over_all();
+      END IF;
+
+      SELECT coalesce(array_agg(least(slots, p.room) ORDER BY p.n), '{}'), array_agg(p.tenant) FILTER (WHERE p.paused OR p.room <= 0 AND p.known),
+             array_agg(p.tenant) FILTER (WHERE p.paused OR p.shut),
+             least(again_in, extract(epoch FROM min(p.rate_next) FILTER (WHERE p.known AND NOT p.paused AND coalesce(p.room_rows, 1) > 0 AND p.rate_room <= 0) - moment)),
+             bool_or(p.since IS NULL AND p.known AND NOT p.paused AND coalesce(p.room, 1) > 0)
+      INTO rooms, absent, closed, again_in, newcomers
+      FROM (
+        SELECT p.*, CASE WHEN p.paused OR NOT p.known THEN 0 ELSE least(p.room_rows, p.rate_room) END AS room
+        FROM (
+          SELECT m.n, m.tenant, m.since, t.paused IS TRUE AS paused, t.tenant IS NULL OR t.max_running IS NULL AND t.rate IS NULL OR t.tenant = ANY (limited) AS known,
+                 coalesce(least(s.max_running, t.max_running), 1) <= 0 AS shut,
+                 least(CASE WHEN s.max_running IS NOT NULL THEN   -- limits count rows
+                         s.max_running - coalesce((SELECT l.slots FROM unnest(live_names, live_slots) l(tenant, slots) WHERE l.tenant = s.tenant), 0) END,
+                       t.max_running - coalesce((over_all ->> m.tenant)::integer, 0)) AS room_rows,
+                 CASE WHEN t.rate IS NOT NULL THEN rate_room(t.rate, t.rate_period, t.rate_burst, t.rate_full_at, moment) END AS rate_room,
+                 CASE WHEN t.rate IS NOT NULL THEN rate_next(t.rate, t.rate_period, t.rate_burst, t.rate_full_at, moment) END AS rate_next
+          FROM unnest(names, sinces) WITH ORDINALITY m(tenant, since, n)
+          LEFT JOIN tenant_share s ON s.queue = for_queue AND s.tenant = m.tenant
+          LEFT JOIN LATERAL (SELECT t.* FROM tenant t WHERE t.tenant = m.tenant) t ON true) p) p;
+
+      -- Who comes new has spent no less than those that were there.
+      IF newcomers THEN
+        start := start_of_new(for_queue, this_turn, moment, bound.spent, live_names, live_slots, live_seconds, over_all);
+        spents := ARRAY(SELECT CASE WHEN m.since IS NULL THEN greatest(m.spent, start) ELSE m.spent END
+                        FROM unnest(spents, sinces) WITH ORDINALITY m(spent, since, n) ORDER BY m.n);
+      END IF;
+      IF thorough AND cardinality(names) = 1 THEN
+        lowest := spents[1];
+      ELSIF thorough THEN
+        lowest := (SELECT m.spent FROM (SELECT * FROM unnest(names, spents, rooms, from_ranks, from_numbers) m(tenant, spent, room, rank, number)
+                                        WHERE m.room > 0 ORDER BY m.spent OFFSET 0) m,
+                     LATERAL (SELECT FROM job_info j WHERE j.queue = for_queue AND j.tenant = m.tenant AND j.status = 'QUEUED' AND NOT j.blocked
+                                AND (~j.priority, j.number) >= (m.rank, m.number) ORDER BY ~j.priority, j.number LIMIT 1) w LIMIT 1);
+      END IF;
+      depth := least(free, 1 + CASE WHEN cardinality(names) BETWEEN 1 AND free - 1 THEN free / cardinality(names) ELSE 0 END);
+      width := CASE WHEN cardinality(names) > 2 * free THEN greatest(free, 2) END;
+    END IF;
+
+    IF NOT careful THEN
+      -- The nth job of a tenant comes when so many of its slots are in use and n - 1 more: counted before it is given, since counted after
+      -- it a light tenant beside a heavy one would never get the only slot. One slot counts for each second of slot time that it is ahead of
+      -- the last one, two at most. Looked at are the first so many of these tenants, and a window of each one's backlog. It was too little for
+      -- an exact answer where the next tenant, or the first job behind a window, could come before the last that was chosen.
+      SELECT array_agg(c.id), array_agg(DISTINCT c.tenant) FILTER (WHERE c.rests), max(c.slots), max(c.spent), min(c.behind) FILTER (WHERE c.nth = depth),
+             max(c.last_slots), max(c.last_spent)
+      INTO chosen, winners, fullest, furthest, edge, last_slots, last_spent FROM (
+        SELECT c.id, t.tenant, t.n <= resting AS rests, t.spent, c.nth, (t.used + (c.nth - 1)) / t.weight AS slots, (t.used + c.nth) / t.weight AS behind,
+               t.last_slots, t.last_spent
+        FROM (SELECT m.*, max(m.used / m.weight) OVER () AS last_slots, first_value(m.spent) OVER (ORDER BY m.used / m.weight DESC, m.spent DESC) AS last_spent
+              FROM (SELECT m.*, m.busy + least(2, (m.spent - lowest) * m.weight) AS used
+                    FROM unnest(names, busies, spents, sinces, weights, rooms, from_ranks, from_numbers) WITH ORDINALITY AS m(tenant, busy, spent, since, weight, room, rank, number, n)
+                    WHERE m.room > 0
+                    ORDER BY (m.busy + least(2, (m.spent - lowest) * m.weight)) / m.weight, m.spent, coalesce(m.since < this_turn, false), m.tenant LIMIT width) m) t,
+        LATERAL (
+          SELECT j.id, row_number() OVER (ORDER BY ~j.priority, j.number) AS nth FROM job_info j
+          WHERE j.queue = for_queue AND j.tenant = t.tenant AND j.status = 'QUEUED' AND NOT j.blocked AND (~j.priority, j.number) >= (t.rank, t.number)
+            AND j.id <> ALL (passed) AND j.job_class <> ALL (skipped_classes) AND (skipped_classes = '{}' OR j.tenant || '/' || j.job_class <> ALL (skipped_classes))
+          ORDER BY ~j.priority, j.number LIMIT least(depth, t.room)) c
+        ORDER BY (t.used + (c.nth - 1)) / t.weight, t.spent, coalesce(t.since < this_turn, false), t.tenant, c.nth LIMIT free) c;
     ELSE
       -- Somebody holds rows of the backlog: lock while looking, so that what is held is left out of the choice. Nothing waits in here.
-      SELECT array_agg(c.id) INTO chosen FROM (
-        SELECT c.id FROM unnest(names, used, spents, theres, weights, rooms) AS t(tenant, used, spent, there, weight, room),
+      SELECT array_agg(c.id), array_agg(DISTINCT c.tenant) FILTER (WHERE c.rests), max(c.slots), max(c.spent)
+      INTO chosen, winners, fullest, furthest FROM (
+        SELECT c.id, t.tenant, t.n <= resting AS rests, t.spent, (t.used + (c.nth - 1)) / t.weight AS slots
+        FROM (SELECT *, m.busy + least(2, (m.spent - lowest) * m.weight) AS used
+              FROM unnest(names, busies, spents, sinces, weights, rooms, from_ranks, from_numbers) WITH ORDINALITY AS m(tenant, busy, spent, since, weight, room, rank, number, n)) t,
         LATERAL (
-          SELECT f.id, row_number() OVER (ORDER BY f.priority DESC, f.number) AS nth FROM (
+          SELECT f.id, row_number() OVER (ORDER BY ~f.priority, f.number) AS nth FROM (
             SELECT j.id, j.priority, j.number FROM job_info j
-            WHERE j.queue = for_queue AND j.tenant = t.tenant AND j.status = 'QUEUED' AND NOT j.blocked
+            WHERE j.queue = for_queue AND j.tenant = t.tenant AND j.status = 'QUEUED' AND NOT j.blocked AND (~j.priority, j.number) >= (t.rank, t.number)
               AND j.id <> ALL (passed) AND j.job_class <> ALL (skipped_classes) AND (skipped_classes = '{}' OR j.tenant || '/' || j.job_class <> ALL (skipped_classes))
-            ORDER BY j.priority DESC, j.number LIMIT least(free, t.room) FOR NO KEY UPDATE SKIP LOCKED) f) c
-        ORDER BY (t.used + (c.nth - 1)) / t.weight, t.spent, t.there, t.tenant, c.nth LIMIT free) c;
+            ORDER BY ~j.priority, j.number LIMIT greatest(0, least(free, t.room)) FOR NO KEY UPDATE SKIP LOCKED) f) c
+        ORDER BY (t.used + (c.nth - 1)) / t.weight, t.spent, coalesce(t.since < this_turn, false), t.tenant, c.nth LIMIT free) c;
+    END IF;
+    -- Could one that was not looked at come before the last that was chosen? A busy tenant not before one slot over the heaviest weight; below
+    -- that what is ahead of the last counts in full, so that it does not matter how much the last has spent.
+    IF NOT careful AND width < cardinality(names) AND (coalesce(cardinality(chosen), 0) < free OR (fullest, furthest) > (last_slots, last_spent)) THEN
+      width := width * 4;
+      CONTINUE;
+    ELSIF NOT thorough AND (coalesce(cardinality(chosen), 0) < free OR fullest >= 1 / heaviest) THEN
+      thorough := true;
+      names := NULL;
+      CONTINUE;
+    ELSIF coalesce(cardinality(chosen), 0) < free AND end_weights IS NOT NULL OR EXISTS (
+        SELECT FROM (SELECT least(2, (e.spent - lowest) * e.weight) / e.weight AS slots, e.spent FROM unnest(end_weights, end_spents) e(weight, spent)) e
+        WHERE (e.slots, e.spent) < (fullest, furthest) OR called IS NOT NULL AND (e.slots, e.spent) = (fullest, furthest)) THEN
+      looks := looks * 2;
+      names := NULL;
+      CONTINUE;
+    ELSIF NOT careful AND depth < free AND (edge <= fullest OR edge IS NOT NULL AND cardinality(chosen) < free) THEN
+      depth := least(free, depth * 4);
+      CONTINUE;
     END IF;
     EXIT WHEN chosen IS NULL;
 
@@ -1694,7 +2116,7 @@ BEGIN
           SELECT w.id FROM (SELECT DISTINCT f.tenant FROM job_info f WHERE f.id = ANY (full_ids)) t,
           LATERAL (
             SELECT n.id, n.concurrency_key FROM job_info n WHERE n.queue = for_queue AND n.tenant = t.tenant AND n.status = 'QUEUED' AND NOT n.blocked
-            ORDER BY n.priority DESC, n.number LIMIT 256) w
+            ORDER BY ~n.priority, n.number LIMIT 256) w
           WHERE w.id <> ALL (taken) AND (t.tenant, w.concurrency_key) IN (SELECT f.tenant, f.concurrency_key FROM job_info f WHERE f.id = ANY (full_ids))))
         AND b.status = 'QUEUED' AND NOT b.blocked FOR NO KEY UPDATE SKIP LOCKED);
     UPDATE job_info j SET blocked = true WHERE j.id = ANY (full_ids) AND j.status = 'QUEUED';
@@ -1706,9 +2128,45 @@ BEGIN
       EXIT WHEN taken <> '{}' OR rounds >= 32 OR aside >= 1000;
     END IF;
   END LOOP;
+
+  -- What was learned on the way. Who takes no part any more; who may run nothing until somebody changes that leaves the order, and so does who
+  -- was next and has nothing, until it calls; who came new is charged for it.
+  IF absent IS NOT NULL THEN
+    UPDATE tenant_account a SET since = NULL, active = a.tenant <> ALL (coalesce(closed, '{}')), turn = this_turn
+    FROM unnest(absent) r(tenant), LATERAL (SELECT n.ctid, n.since, n.active FROM tenant_account n WHERE n.queue = for_queue AND n.tenant = r.tenant ORDER BY n.turn DESC LIMIT 1) n
+    WHERE a.ctid = n.ctid AND (n.since IS NOT NULL OR n.active AND n.active <> (a.tenant <> ALL (coalesce(closed, '{}'))));
+  END IF;
+  IF newcomers THEN
+    UPDATE tenant_account a SET since = this_turn, charged = greatest(a.charged, start * a.weight - r.seconds), turn = this_turn
+    FROM unnest(names, run_seconds, sinces, rooms) r(tenant, seconds, since, room),
+      LATERAL (SELECT n.ctid FROM tenant_account n WHERE n.queue = for_queue AND n.tenant = r.tenant ORDER BY n.turn DESC LIMIT 1) n
+    WHERE r.since IS NULL AND r.room > 0 AND a.ctid = n.ctid;
+  END IF;
+  IF resting > coalesce(cardinality(winners), 0) THEN
+    UPDATE tenant_account a SET active = false, since = NULL, rank = 2147483647, number = 9223372036854775807, turn = this_turn
+    FROM unnest(names[:resting], weights[:resting], spents[:resting], rooms[:resting]) r(tenant, weight, spent, room),
+      LATERAL (SELECT n.ctid, n.rank, n.number FROM tenant_account n WHERE n.queue = for_queue AND n.tenant = r.tenant ORDER BY n.turn DESC LIMIT 1) n
+    WHERE r.tenant NOT IN (SELECT unnest(winners)) AND r.tenant NOT IN (SELECT unnest(live_names)) AND r.room > 0
+      AND (coalesce(cardinality(chosen), 0) < free OR least(2, (r.spent - lowest) * r.weight) / r.weight <= fullest)
+      AND a.ctid = n.ctid AND NOT EXISTS (
+      SELECT FROM job_info j WHERE j.queue = for_queue AND j.tenant = r.tenant AND j.status = 'QUEUED' AND NOT j.blocked AND (~j.priority, j.number) >= (n.rank, n.number));
+  END IF;
+  IF entries_of_gone('job_info_claimable') - gone_jobs > patience + 4 * slots THEN
+    UPDATE tenant_account a SET rank = w.rank, number = w.number, turn = this_turn
+    FROM unnest(names) r(tenant),
+      LATERAL (SELECT n.ctid, n.rank, n.number FROM tenant_account n WHERE n.queue = for_queue AND n.tenant = r.tenant ORDER BY n.turn DESC LIMIT 1) n,
+      LATERAL (SELECT ~j.priority AS rank, j.number FROM job_info j
+               WHERE j.queue = for_queue AND j.tenant = r.tenant AND j.status = 'QUEUED' AND NOT j.blocked AND (~j.priority, j.number) >= (n.rank, n.number)
+               ORDER BY ~j.priority, j.number LIMIT 1) w
+    WHERE a.ctid = n.ctid AND (w.rank, w.number) > (n.rank, n.number);
+  END IF;
+  IF entries_of_gone('tenant_account_next') - gone_accounts > patience + 4 * slots THEN
+    bound.spent := coalesce(bound_of_spent(for_queue, bound.spent), bound.spent);
+    PERFORM keep_bound(bound, this_turn);
+  END IF;
   IF taken IS NULL OR taken = '{}' OR chosen IS NULL THEN
-    IF taken = '{}' AND chosen IS NOT NULL THEN
-      again_in := 0;      -- what was put aside was enough for one claim, and stood before all others
+    IF called_to IS NOT NULL OR taken = '{}' AND chosen IS NOT NULL THEN
+      again_in := 0;      -- there are more calls; or what was put aside was enough for one claim, and stood before all others
     END IF;
     IF again_in IS NOT NULL THEN
       RETURN NEXT;
@@ -1721,16 +2179,16 @@ BEGIN
   IF turnstile.rate IS NOT NULL THEN
     UPDATE queue q SET rate_full_at = rate_spent(q.rate, q.rate_period, q.rate_burst, q.rate_full_at, moment, cardinality(taken)) WHERE q.queue = for_queue;
   END IF;
-  IF rated THEN
+  IF limited <> '{}' THEN
     UPDATE tenant t SET rate_full_at = rate_spent(t.rate, t.rate_period, t.rate_burst, t.rate_full_at, moment, s.starts)
     FROM (SELECT j.tenant, count(*)::integer AS starts FROM job_info j WHERE j.id = ANY (taken) GROUP BY j.tenant) s
-    WHERE t.tenant = s.tenant AND t.rate IS NOT NULL;
+    WHERE t.tenant = s.tenant AND t.tenant = ANY (limited) AND t.rate IS NOT NULL;
   END IF;
 
   RETURN QUERY
   WITH claimed AS (
     UPDATE job_info j
-    SET status = 'TO_BE_RUN', run = j.run + 1, attempt = j.attempt + 1, sequence = j.sequence + 1, daemon_id = me, claim_date = moment
+    SET status = 'TO_BE_RUN', run = j.run + 1, attempt = j.attempt + 1, sequence = j.sequence + 1, daemon_id = me, turn = this_turn, claim_date = moment
     WHERE j.id = ANY (taken) AND j.status = 'QUEUED'
     RETURNING j.*
   ), box AS (

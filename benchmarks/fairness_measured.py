@@ -38,7 +38,7 @@ MIXED = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 ROWS = """
     SELECT tenant, sum(extract(epoch FROM least(coalesce(stop_date, $2), $2) - greatest(claim_date, $1)))::float8
     FROM jobservice.job_info WHERE claim_date < $2 AND coalesce(stop_date, $2) > $1 GROUP BY tenant ORDER BY tenant"""
-CHARGED = "SELECT tenant, charged FROM jobservice.tenant_share ORDER BY tenant"
+CHARGED = "SELECT tenant, charged FROM jobservice.tenant_account ORDER BY tenant"
 WAITS = """
     SELECT extract(epoch FROM start_date - created_date)::float8 * 1000
     FROM jobservice.job_info WHERE tenant LIKE 'light%' AND start_date IS NOT NULL"""
@@ -61,7 +61,7 @@ async def clear(database: asyncpg.Connection) -> None:
     while await database.fetchval("SELECT EXISTS (SELECT FROM jobservice.job_info WHERE stop_date IS NULL)"):
         await asyncio.sleep(0.02)
     await database.execute("DELETE FROM jobservice.job_info")
-    await database.execute("DELETE FROM jobservice.tenant_share")
+    await database.execute("DELETE FROM jobservice.tenant_account")
     await database.execute("VACUUM ANALYZE jobservice.job_info")
 
 

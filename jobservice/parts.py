@@ -25,6 +25,8 @@ from jobservice.lifecycle.rescue import Rescuer
 from jobservice.lifecycle.status_writer import StatusWriter
 from jobservice.lifecycle.upkeep import Upkeep
 from jobservice.loop import Loop
+from jobservice.maintenance.audit import INTERVAL as AUDIT_INTERVAL
+from jobservice.maintenance.audit import Audit
 from jobservice.maintenance.due import DueWork
 from jobservice.maintenance.observation import INTERVAL as OBSERVATION_INTERVAL
 from jobservice.maintenance.observation import Observation
@@ -299,9 +301,11 @@ class Parts:
             instances=settings.retention.instances,
         )
         retention_loop = Loop(name="retention", run_once=retention.run_once, interval=60.0)
+        audit = Audit(session=self.intake_session, upkeep=upkeep)
+        audit_loop = Loop(name="audit", run_once=audit.run_once, interval=AUDIT_INTERVAL)
         self._loops_of_upkeep = [self.comparison_loop, watch_loop]
         if self._maintains:
-            self._loops_of_upkeep += [self.due_loop, retention_loop]
+            self._loops_of_upkeep += [self.due_loop, retention_loop, audit_loop]
 
     @property
     def database_trouble(self) -> str | None:

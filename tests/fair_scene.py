@@ -33,9 +33,14 @@ class Scene:
             [(t.name, t.over_all_max, t.paused, t.weight) for t in tenants],
         )
         await self.connection.executemany(
-            """INSERT INTO jobservice.tenant_share (queue, tenant, max_running, charged, active)
-               VALUES ('default', $1, $2, $3, $4)""",
-            [(t.name, t.here_max, t.charged, t.active) for t in tenants],
+            "INSERT INTO jobservice.tenant_share (queue, tenant, max_running) VALUES ('default', $1, $2)",
+            [(t.name, t.here_max) for t in tenants],
+        )
+        await self.connection.executemany(
+            """INSERT INTO jobservice.tenant_account
+                      (queue, tenant, turn, active, since, weight, charged, rank, number)
+               VALUES ('default', $1, 0, true, CASE WHEN $2 THEN 0 END, $3, $4, -2147483648, 0)""",
+            [(t.name, t.active, t.weight, t.charged) for t in tenants],
         )
         live = [
             (UUID(int=LIVE + n), t, nth) for n, (t, nth) in enumerate((t, n) for t in tenants for n in range(t.live))
@@ -78,7 +83,9 @@ class Scene:
             return await self.claim(slots, skipped)
 
     async def shares(self) -> dict[str, tuple[float, bool]]:
-        rows = await self.connection.fetch("SELECT tenant, charged, active FROM jobservice.tenant_share")
+        rows = await self.connection.fetch(
+            "SELECT tenant, charged, since IS NOT NULL AS active FROM jobservice.tenant_account"
+        )
         return {row["tenant"]: (row["charged"], row["active"]) for row in rows}
 
     async def run_elsewhere(self, numbers: Sequence[int]) -> None:

@@ -33,6 +33,10 @@ _RIGHTS = {
     "tenant": "SELECT, INSERT, UPDATE",
     "class_hold": "SELECT, INSERT, UPDATE, DELETE",
     "queue": "SELECT, INSERT, UPDATE",
+    "tenant_call": "SELECT, INSERT, DELETE",
+    "tenant_account": "SELECT, INSERT, UPDATE",
+    "claim_bound": "SELECT, INSERT, UPDATE",
+    "claim_turn": "UPDATE",
 }
 
 

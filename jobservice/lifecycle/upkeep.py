@@ -112,3 +112,11 @@ class Upkeep:
     async def forget_daemons(self, connection: asyncpg.Connection, *, older_than: float) -> int:
         """Deletes rows of daemons that ended long ago; how many."""
         return int(await self._sql.forget_daemons(connection, older_than=older_than))
+
+    async def may_audit(self, connection: asyncpg.Connection, *, every: float) -> bool:
+        """Whether the claim's books are to be audited now, by this daemon: one of all that ask in `every` seconds."""
+        return bool(await self._sql.may_audit(connection, seconds=every))
+
+    async def call_forgotten(self, connection: asyncpg.Connection) -> list[tuple[str, str]]:
+        """Lets the next claims find what they would not have found; queue and tenant of it."""
+        return [(row["queue"], row["tenant"]) async for row in self._sql.call_forgotten(connection)]

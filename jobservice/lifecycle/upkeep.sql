@@ -206,3 +206,13 @@ WITH gone AS (
     AND NOT EXISTS (SELECT FROM jobservice.job_info j WHERE j.daemon_id = d.id AND j.status IN ('TO_BE_RUN', 'RUNNING'))
     AND NOT EXISTS (SELECT FROM jobservice.outbox o WHERE o.daemon_id = d.id) RETURNING 1
 ) SELECT count(*) FROM gone;
+
+-- name: may_audit(seconds)$
+-- True for one daemon in so many seconds, of all that ask.
+INSERT INTO jobservice.setting (name, value) VALUES ('claim.audited', to_jsonb(clock_timestamp()))
+ON CONFLICT (name) DO UPDATE SET value = excluded.value
+WHERE (setting.value #>> '{}')::timestamptz NOT BETWEEN clock_timestamp() - make_interval(secs => :seconds) AND clock_timestamp() RETURNING true;
+
+-- name: call_forgotten()
+-- Tenants with claimable jobs that no claim would have found; the next one does.
+SELECT f.queue, f.tenant FROM jobservice.call_forgotten(ARRAY(SELECT q.queue FROM jobservice.queue q)) f ORDER BY f.queue, f.tenant;

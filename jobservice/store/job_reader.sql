@@ -73,15 +73,13 @@ SELECT j.status, j.held, j.trigger_after_date, j.blocked AND NOT j.on_hold AS bl
        CASE WHEN jobservice.rate_room(t.rate, t.rate_period, t.rate_burst, t.rate_full_at, c.now) = 0
             THEN jobservice.rate_next(t.rate, t.rate_period, t.rate_burst, t.rate_full_at, c.now) END AS tenant_next,
        (SELECT count(*) FROM jobservice.job_info l WHERE l.status IN ('TO_BE_RUN', 'RUNNING') AND l.tenant = j.tenant AND l.concurrency_key = j.concurrency_key) AS key_live,
-       (SELECT count(*) FROM jobservice.job_info l WHERE l.status IN ('TO_BE_RUN', 'RUNNING') AND l.queue = j.queue) AS queue_live,
-       (SELECT count(*) FROM jobservice.job_info l WHERE l.status IN ('TO_BE_RUN', 'RUNNING') AND l.tenant = j.tenant) AS tenant_live,
-       (SELECT count(*) FROM jobservice.job_info l WHERE l.status IN ('TO_BE_RUN', 'RUNNING') AND l.tenant = j.tenant AND l.queue = j.queue) AS share_live,
+       v.queue_live, v.tenant_live, v.share_live,
        (SELECT array_agg(l.id::text ORDER BY l.id) FROM (
           SELECT l.id FROM jobservice.job_info l WHERE l.concurrency_key = j.concurrency_key AND l.tenant = j.tenant
             AND l.status IN ('TO_BE_RUN', 'RUNNING') ORDER BY l.id LIMIT 5) l) AS key_holders,
        (SELECT count(*) FROM (
           SELECT FROM jobservice.job_info a WHERE a.status = 'QUEUED' AND NOT a.blocked AND a.queue = j.queue AND a.tenant = j.tenant
-            AND (a.priority > j.priority OR a.priority = j.priority AND a.number < j.number) LIMIT 10001) a) AS ahead,
+            AND (~a.priority, a.number) < (~j.priority, j.number) LIMIT 10001) a) AS ahead,
        d.serving, d.knowing, d.with_room, d.free
 FROM jobservice.job_info j
 LEFT JOIN jobservice.queue q ON q.queue = j.queue
@@ -90,6 +88,10 @@ LEFT JOIN jobservice.tenant_share s ON s.queue = j.queue AND s.tenant = j.tenant
 LEFT JOIN jobservice.concurrency_key k ON k.tenant = j.tenant AND k.key = j.concurrency_key
 LEFT JOIN jobservice.pipeline p ON p.id = j.pipeline_id
 CROSS JOIN LATERAL (SELECT clock_timestamp() AS now) c
+CROSS JOIN LATERAL (   -- FILTER, not WHERE: all live jobs are few, and those of a tenant would be looked for among all that it has ever had
+  SELECT count(*) FILTER (WHERE l.queue = j.queue) AS queue_live, count(*) FILTER (WHERE l.tenant = j.tenant) AS tenant_live,
+         count(*) FILTER (WHERE l.queue = j.queue AND l.tenant = j.tenant) AS share_live
+  FROM jobservice.job_info l WHERE l.status IN ('TO_BE_RUN', 'RUNNING')) v
 CROSS JOIN LATERAL (
   SELECT count(*) AS serving, count(*) FILTER (WHERE j.job_class = ANY (d.job_classes)) AS knowing,
          count(*) FILTER (WHERE j.job_class = ANY (d.job_classes) AND j.job_class <> ALL (d.withheld_classes)) AS with_room,

@@ -59,7 +59,7 @@ SELECT q.queue, q.events FROM jobservice.queue q WHERE q.events <> 'all' ORDER B
 -- Counts of what waits stop at 10,001.
 SELECT 'queue' AS kind, s.queue AS name, s.max_running, s.weight::double precision,
        (SELECT count(*) FROM (SELECT FROM jobservice.job_info j WHERE j.queue = s.queue AND j.tenant = s.tenant AND j.status = 'QUEUED' AND NOT j.blocked LIMIT 10001) w) AS queued,
-       (SELECT count(*) FROM jobservice.job_info j WHERE j.queue = s.queue AND j.tenant = s.tenant AND j.status IN ('TO_BE_RUN', 'RUNNING')) AS running
+       (SELECT count(*) FILTER (WHERE j.queue = s.queue AND j.tenant = s.tenant) FROM jobservice.job_info j WHERE j.status IN ('TO_BE_RUN', 'RUNNING')) AS running
 FROM jobservice.tenant_share s WHERE s.tenant = :tenant AND (s.max_running IS NOT NULL OR s.weight IS NOT NULL)
 UNION ALL
 (SELECT 'key', k.key, k.max_running, NULL,
@@ -88,7 +88,8 @@ SELECT EXISTS (SELECT FROM jobservice.queue q WHERE q.queue = :queue)
     OR EXISTS (SELECT FROM jobservice.job_info j WHERE j.queue = :queue AND j.status = 'PENDING' AND j.held IN ('user', 'stage'));
 
 -- name: live_of(tenant)$
-SELECT count(*) FROM jobservice.job_info j WHERE j.tenant = :tenant AND j.status IN ('TO_BE_RUN', 'RUNNING');
+-- FILTER, not WHERE: all live jobs are few, and those of a tenant would be looked for among all that it has ever had.
+SELECT count(*) FILTER (WHERE j.tenant = :tenant) FROM jobservice.job_info j WHERE j.status IN ('TO_BE_RUN', 'RUNNING');
 
 -- name: subscriptions()
 SELECT s.name, s.filter::text, s.created_date FROM jobservice.subscription s ORDER BY s.name;

@@ -17,12 +17,16 @@ VERSION: Final = 1
 
 _LOCK: Final = 0x6A6F6273  # one applies at a time, over all schemas of a database: it is rare and short
 _HEADER = re.compile(r"^(CREATE SCHEMA IF NOT EXISTS|SET search_path =) jobservice\b", re.MULTILINE)
-_OBJECT = re.compile(r"^CREATE (?:OR REPLACE )?(TABLE|INDEX|FUNCTION) (?:IF NOT EXISTS )?(\w+)", re.MULTILINE)
+_OBJECT = re.compile(
+    r"^CREATE (?:OR REPLACE )?(TABLE|INDEX|SEQUENCE|FUNCTION|TRIGGER) (?:IF NOT EXISTS )?(\w+)", re.MULTILINE
+)
 _GIN = "CREATE INDEX IF NOT EXISTS job_info_parameters ON {schema}.job_info USING gin (parameters jsonb_path_ops)"
 _MISSING = """
   SELECT w.kind || ' ' || w.name AS what FROM unnest($2::text[], $3::text[]) WITH ORDINALITY w (kind, name, n)
   WHERE NOT CASE w.kind
     WHEN 'function' THEN EXISTS (SELECT FROM pg_proc WHERE pronamespace = to_regnamespace($1) AND proname = w.name)
+    WHEN 'trigger' THEN EXISTS (SELECT FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+                                WHERE c.relnamespace = to_regnamespace($1) AND t.tgname = w.name)
     ELSE EXISTS (SELECT FROM pg_class WHERE relnamespace = to_regnamespace($1) AND relname = w.name) END
   ORDER BY w.n"""
 

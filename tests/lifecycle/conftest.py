@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 from factory import SETTLER, empty_tables, end_other_sessions, make_daemon
 from fair_scene import Scene
+from impatience import replace_claim
 
 from jobservice.domain.facts import Committed
 from jobservice.domain.states import JobStatus
@@ -103,11 +104,12 @@ async def writer_of(database_url: str) -> AsyncIterator[WriterOf]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def scene(module_database_url: str) -> Iterator[tuple[asyncio.Runner, Scene]]:
-    """Hypothesis calls the test many times in one loop of its own."""
+@pytest.fixture(scope="module", params=[False, True], ids=["usual", "bounds move"])
+def scene(module_database_url: str, request: pytest.FixtureRequest) -> Iterator[tuple[asyncio.Runner, Scene]]:
+    """Hypothesis calls the test many times in one loop of its own; the claim as it is, and as under an old snapshot."""
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         connections = [runner.run(asyncpg.connect(module_database_url)) for _ in range(2)]
+        runner.run(replace_claim(connections[0], impatient=request.param))
         yield runner, Scene(*connections)
         for connection in connections:
             runner.run(connection.close())

@@ -133,7 +133,7 @@ async def test_a_name_that_would_need_quotes_is_refused(connection: asyncpg.Conn
     ("damage", "told"),
     [
         ("DROP TABLE jobservice.subscription", "lacks table subscription"),
-        ("DROP INDEX jobservice.job_info_claim", "lacks index job_info_claim"),
+        ("DROP INDEX jobservice.job_info_claimable", "lacks index job_info_claimable"),
         ("DROP FUNCTION jobservice.stop", "lacks function stop"),
         ("ALTER TABLE jobservice.queue RENAME TO queues", "lacks table queue"),
         ("DROP INDEX jobservice.job_info_due; DROP FUNCTION jobservice.wake", "index job_info_due, function wake"),
