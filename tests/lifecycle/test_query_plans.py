@@ -182,7 +182,10 @@ def test_an_unblock_reads_the_rows_of_its_keys_only(meter: Meter) -> None:
 
     read = meter.run(meter.read(lambda c: claimer.unblock(c, [("t0", "k")])))
 
-    check(read, 60, "job_info_key_live", "job_info_key_next", "job_info_pkey", "job_info_key_full")
+    # All that is live is as few rows: where the sample has missed them, the planner takes those for its own.
+    check(
+        read, 60, "job_info_key_live", "job_info_key_next", "job_info_pkey", "job_info_key_full", "job_info_live_turn"
+    )
 
 
 def test_a_flush_reads_its_rows_by_their_key(meter: Meter, picked: dict[str, list[UUID]]) -> None:
@@ -265,7 +268,7 @@ UPKEEP: dict[str, tuple[Callable[[asyncpg.Connection], Awaitable[Any]], int, tup
     "blocked keys": (lambda c: upkeep().blocked_keys(c), 20, ("job_info_key_full",)),
     "clean": (
         lambda c: upkeep().clean(c, JobStatus.FAILED, older_than=86_400.0 + 1_975.0),
-        1_000,
+        2_000,
         ("job_info_clean", "job_info_pkey"),
     ),
     "clean, nothing old": (
