@@ -1247,6 +1247,9 @@ BEGIN
     PERFORM FROM job_info j JOIN stage t ON t.id = j.stage_id JOIN pipeline x ON x.id = t.pipeline_id
     WHERE x.id = ANY (ids) AND (only_tenant IS NULL OR x.tenant = only_tenant) AND j.status IN ('PENDING', 'QUEUED') ORDER BY j.id FOR NO KEY UPDATE OF j;
   END IF;
+  IF verb = 'pause' THEN    -- through the turnstiles, as a hold: whoever has the answer knows that no claim is under way that has not read it
+    PERFORM FROM queue q ORDER BY q.queue FOR SHARE;
+  END IF;
   FOR p IN SELECT * FROM pipeline x WHERE x.id = ANY (ids) AND (only_tenant IS NULL OR x.tenant = only_tenant) ORDER BY x.id FOR NO KEY UPDATE LOOP
     why := NULL;
     legal := CASE verb

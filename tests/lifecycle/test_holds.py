@@ -392,6 +392,24 @@ async def test_nothing_is_lost_when_claims_and_releases_meet_at_random(
     assert lost == 0
 
 
+async def test_a_pause_waits_for_the_claims_under_way(
+    connection: asyncpg.Connection, connect: Connect, hand: Hand
+) -> None:
+    pipeline = await hand.pipeline(*[{"job_class": "Nap"}] * 5)
+    other = await connect()
+    claim = connection.transaction()
+    await claim.start()
+    claimed = await hand.claim()
+
+    pause = await begun(Hand(other, UUID(int=9)).command("pause", pipeline), other, await connect())
+    await claim.commit()
+    await pause
+
+    assert len(claimed) == 5
+    paused = await connection.fetchval("SELECT updated_date FROM jobservice.pipeline WHERE paused")
+    assert paused > (await row_of(connection, claimed[0]))["claim_date"]
+
+
 async def test_a_hold_waits_for_the_claims_under_way(
     connection: asyncpg.Connection, connect: Connect, hand: Hand
 ) -> None:
