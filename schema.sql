@@ -1231,7 +1231,6 @@ DECLARE
   legal    boolean;
   why      text;
   answers  jsonb := '{}';
-  resumed  uuid[] := '{}';
   problem  text[];
 BEGIN
   IF verb NOT IN ('start', 'pause', 'resume', 'stop', 'seal', 'restart', 'set_priority', 'update_metadata', 'delete') THEN
@@ -1281,7 +1280,6 @@ BEGIN
           UPDATE pipeline x SET paused = true, updated_date = clock_timestamp() WHERE x.id = p.id AND NOT x.paused;
         WHEN 'resume' THEN
           UPDATE pipeline x SET paused = false, updated_date = clock_timestamp() WHERE x.id = p.id AND x.paused;
-          resumed := resumed || p.id;
         WHEN 'stop' THEN
           UPDATE pipeline x SET ending = 'ABORTED', reason = left(coalesce(nullif(argument ->> 0, ''), 'the pipeline was stopped'), 1000), updated_date = clock_timestamp()
           WHERE x.id = p.id AND x.ending IS DISTINCT FROM 'ABORTED';
