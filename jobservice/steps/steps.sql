@@ -15,17 +15,21 @@ FROM jobservice.step_execution x WHERE x.instance_id = :instance::uuid AND x.ste
 
 -- name: checkpoint(instance, step, part, job, run, daemon, position, context, read, filtered, written, skipped, commits, rollbacks)$
 -- The last statement of a chunk's transaction. No row where the run is not the job's current one any more: then nothing of the chunk is
--- committed. The share of the job's row keeps a rescue away until the commit.
+-- committed. The share of the job's row keeps a rescue away until the commit. A job that gets on is not what kills its daemons: its lost runs count no more.
 WITH fence AS MATERIALIZED (
-  SELECT j.id FROM jobservice.job_info j
+  SELECT j.id, j.lost_runs FROM jobservice.job_info j
   WHERE j.id = :job::uuid AND j.run = :run::integer AND j.daemon_id = :daemon::uuid AND j.status IN ('TO_BE_RUN', 'RUNNING') FOR SHARE
+), kept AS (
+  UPDATE jobservice.step_execution x
+  SET position = :position::text::jsonb, context = :context::text::jsonb, read = :read, filtered = :filtered, written = :written, skipped = :skipped,
+      commits = :commits, rollbacks = :rollbacks
+  WHERE x.instance_id = :instance::uuid AND x.step = :step AND x.part = :part::integer AND x.job_id = :job::uuid AND x.run = :run::integer AND x.commits = :commits - 1
+    AND EXISTS (SELECT FROM fence)
+  RETURNING x.commits
+), forgiven AS (
+  UPDATE jobservice.job_info j SET lost_runs = 0 FROM fence f, kept WHERE j.id = f.id AND f.lost_runs > 0
 )
-UPDATE jobservice.step_execution x
-SET position = :position::text::jsonb, context = :context::text::jsonb, read = :read, filtered = :filtered, written = :written, skipped = :skipped,
-    commits = :commits, rollbacks = :rollbacks
-WHERE x.instance_id = :instance::uuid AND x.step = :step AND x.part = :part::integer AND x.job_id = :job::uuid AND x.run = :run::integer AND x.commits = :commits - 1
-  AND EXISTS (SELECT FROM fence)
-RETURNING x.commits;
+SELECT commits FROM kept;
 
 -- name: expect(instance, step, part, expected)!
 UPDATE jobservice.step_execution SET expected = :expected WHERE instance_id = :instance::uuid AND step = :step AND part = :part::integer;
@@ -34,7 +38,7 @@ UPDATE jobservice.step_execution SET expected = :expected WHERE instance_id = :i
 -- The end of a step in this run: SUCCEEDED, SKIPPED, FAILED, or ABORTED, HANDED_BACK and PARKED, which leave it to be gone on with. `read` and the rest are what
 -- this run has done. Sent again it changes nothing, and what has ended well stays so.
 WITH fence AS MATERIALIZED (
-  SELECT j.id FROM jobservice.job_info j
+  SELECT j.id, j.lost_runs FROM jobservice.job_info j
   WHERE j.id = :job::uuid AND j.run = :run::integer AND j.daemon_id = :daemon::uuid AND j.status IN ('TO_BE_RUN', 'RUNNING') FOR SHARE
 ), ended AS (
   UPDATE jobservice.step_execution x
@@ -43,6 +47,8 @@ WITH fence AS MATERIALIZED (
   WHERE x.instance_id = :instance::uuid AND x.step = :step AND x.part = :part::integer AND x.job_id = :job::uuid AND x.run = :run::integer AND x.status IN ('STARTED', :status)
     AND EXISTS (SELECT FROM fence)
   RETURNING x.instance_id
+), forgiven AS (
+  UPDATE jobservice.job_info j SET lost_runs = 0 FROM fence f, ended WHERE j.id = f.id AND f.lost_runs > 0 AND :status = 'SUCCEEDED'
 ), shared AS (
   UPDATE jobservice.job_instance i SET context = :shared::text::jsonb FROM ended e WHERE i.id = e.instance_id AND :shared::text IS NOT NULL
 ), told AS (

@@ -105,7 +105,8 @@ async def test_a_killed_daemons_chunk_is_rolled_back_and_the_next_run_repeats_on
     await processes.start(**settings)
 
     job = await tables.is_in(job_id, "SUCCEEDED", "FAILED", "ABORTED")
-    assert (job["status"], job["run"], job["lost_runs"]) == ("SUCCEEDED", 2, 1)
+    assert (job["status"], job["run"], job["lost_runs"]) == ("SUCCEEDED", 2, 0)
+    assert await tables.value("SELECT array_agg(ending) FROM jobservice.job_run") == ["lost"]
     assert await all_copied(tables) == EVERYTHING
     counts = await tables.connection.fetchrow("SELECT read, written, commits FROM jobservice.step_execution")
     assert tuple(counts) == (95, 95, 10)
