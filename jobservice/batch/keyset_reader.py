@@ -52,8 +52,9 @@ class KeysetReader:
         if start is None:
             await self._refuse_null(context)
         last = start
+        types = await self._types(context)
         while True:
-            rows = await self._rows(context, last, context.partition.high)
+            rows = await self._rows(context, types, last, context.partition.high)
             if any(row[KEY] == (rows[place - 1][KEY] if place else last) for place, row in enumerate(rows)):
                 raise BatchError(f"the key ({self._names}) of {self._from} is not unique")
             here = rows[: self._page]
@@ -67,7 +68,8 @@ class KeysetReader:
 
     async def count(self, context: StepContext) -> int:
         """How many rows there are, in the part where there are parts."""
-        where, values = await self._where(context, context.partition.low, context.partition.high)
+        types = await self._types(context)
+        where, values = self._where(context, types, context.partition.low, context.partition.high)
         return int(await context.connection.fetchval(f"SELECT count(*) FROM {self._from} AS source{where}", *values))
 
     async def plan(self, context: StepContext, parts: int) -> list[Range]:
@@ -87,25 +89,25 @@ class KeysetReader:
         ends = [None, *(row[KEY] for row in found[:-1]), None]
         return [Range(low, high) for low, high in pairwise(ends)]
 
-    async def _rows(self, context: StepContext, low: Any, high: Any) -> list[Any]:
-        where, values = await self._where(context, low, high)
+    async def _rows(self, context: StepContext, types: Sequence[str], low: Any, high: Any) -> list[Any]:
+        where, values = self._where(context, types, low, high)
         # One row more than a page: it tells whether there is another, and a key that is there twice at its edge.
         query = f"""SELECT source.*, ARRAY[{self._texts}] AS "{KEY}" FROM {self._from} AS source{where}
                     ORDER BY {self._names} LIMIT {self._page + 1}"""
         return list(await context.connection.fetch(query, *values))
 
-    async def _where(self, context: StepContext, low: Any, high: Any) -> tuple[str, list[Any]]:
+    def _where(self, context: StepContext, types: Sequence[str], low: Any, high: Any) -> tuple[str, list[Any]]:
         values = self._given(context)
         terms = []
         for sign, bound in ((">", low), ("<=", high)):
             if bound is not None:
-                types = await self._types(context)
                 casts = [f"${len(values) + place}::text::{kind}" for place, kind in enumerate(types, start=1)]
                 terms.append(f"({self._names}) {sign} ({', '.join(casts)})")
                 values += bound
         return (f" WHERE {' AND '.join(terms)}" if terms else ""), values
 
     async def _types(self, context: StepContext) -> list[str]:
+        """Of the key's columns: asked once for all pages."""
         statement = await context.connection.prepare(f"SELECT {self._names} FROM {self._from} AS source LIMIT 0")
         kinds = [attribute.type for attribute in statement.get_attributes()]
         return [f"{_quoted(kind.schema)}.{_quoted(kind.name)}" for kind in kinds]

@@ -105,7 +105,8 @@ async def test_a_key_that_is_not_unique_or_null_is_refused(context: Any, values:
 async def test_a_page_is_found_by_the_index_of_its_key(context: Any) -> None:
     await fill(context, 5000)
     await context.connection.execute("ANALYZE plan")
-    where, values = await READER._where(context, ["L2", "2026-03-01"], None)
+    types = await READER._types(context)
+    where, values = READER._where(context, types, ["L2", "2026-03-01"], None)
 
     plan = await context.connection.fetch(
         f"EXPLAIN (FORMAT TEXT) SELECT * FROM plan{where} ORDER BY loan, term LIMIT 4", *values
