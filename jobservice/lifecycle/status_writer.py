@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
@@ -21,19 +20,16 @@ from jobservice.domain.claimed import ClaimedJob
 from jobservice.domain.errors import InvalidSubmission
 from jobservice.domain.facts import Committed, Fact, JobCard
 from jobservice.domain.names import clean_text
-from jobservice.domain.outcomes import Failed, HandedBack, Outcome, Parked, Succeeded
+from jobservice.domain.outcomes import Failed, HandedBack, Outcome, Succeeded
 from jobservice.domain.states import LIVE, JobStatus
 from jobservice.lifecycle.claim import FIRST_CLAIM
-from jobservice.lifecycle.flush import FlushColumns, FlushItem, RunKey, claimed_at, columns_of, facts_of
-from jobservice.lifecycle.following import Follower, StageChange, changes_of_run, joined
+from jobservice.lifecycle.flush import FlushItem, RunKey, claimed_at, facts_of
+from jobservice.lifecycle.flushing import Flushing
+from jobservice.lifecycle.following import Follower
 from jobservice.sdk.progress import Progress
 from jobservice.store.session import Session
-from jobservice.store.sql import load
 
 log = structlog.get_logger(__name__)
-
-_FLUSH = Path(__file__).with_name("flush.sql")
-_COMMANDS = Path(__file__).with_name("commands.sql")
 
 BATCH = 1_000
 """Most runs in one flush."""
@@ -47,8 +43,6 @@ _REFUSED = "ResultRefused"
 """Error type of a job whose own end the database would not take."""
 HELD_UP_DELAY = 0.05
 """Seconds until a run whose row somebody held is tried again, when nothing else is to be written."""
-WAITS_AGAIN_AFTER = 5.0
-"""Seconds for which a pipeline that somebody held is only looked at, before it is waited for again."""
 
 
 class RunLike(Protocol):
@@ -102,22 +96,16 @@ class StatusWriter:
 
         `first_published`: a claim with a higher sequence says that something of the job may have been published before.
         """
-        self._session = session
         self._daemon_id = daemon_id
-        self._sql = load(_FLUSH, schema)
-        self._commands = load(_COMMANDS, schema)
+        self._flushing = Flushing(session=session, daemon_id=daemon_id, schema=schema, follower=follower)
         self._publish = publish
         self._listener = listener
-        self._follower = follower
         self._wake = wake
         self._due_soon = due_soon
         self._first_published = first_published
         self._pending: dict[RunKey, FlushItem] = {}
         self._in_flight: dict[RunKey, FlushItem] = {}
         self._held_up: dict[RunKey, FlushItem] = {}
-        self._held_stages: set[UUID] = set()
-        """Stages whose pipeline somebody held when this last waited for it."""
-        self._waits_again_at = 0.0
         self._doubtful: set[RunKey] = set()
         """Runs of which the outbox may have a row that memory does not know: an answer was lost."""
         self._confirmed: list[int] = []
@@ -236,8 +224,7 @@ class StatusWriter:
         confirmed = self._deleting = self._confirmed
         self._confirmed = []
         try:
-            async with self._session.use() as connection:
-                await self._send(connection, [], confirmed)
+            await self._flushing.write([], confirmed)
         except BaseException:
             self._confirmed = confirmed + self._confirmed
             raise
@@ -247,29 +234,16 @@ class StatusWriter:
         plain = [item for item in items if not item.has_followers]
         if plain or confirmed:
             await self._write_split(plain, confirmed)
-        followed = await self._without_held([item for item in items if item.has_followers])
+        followed, held_up = await self._flushing.without_held([item for item in items if item.has_followers])
+        for item in held_up:
+            self._held_up[item.key] = self._in_flight.pop(item.key)
         if followed:
             await self._write_split(followed, [])
-
-    async def _without_held(self, items: list[FlushItem]) -> list[FlushItem]:
-        """Leaves out what belongs to pipelines that somebody still holds: the others do not wait again."""
-        if not items or not self._held_stages:
-            return items
-        if time.monotonic() > self._waits_again_at:  # who only looks may always find another writer there
-            self._held_stages = set()
-            return items
-        async with self._session.use() as connection:
-            self._held_stages = await self._follower.held(connection, self._held_stages)
-        for item in items:
-            if item.card.stage_id in self._held_stages:
-                self._held_up[item.key] = self._in_flight.pop(item.key)
-        return [item for item in items if item.card.stage_id not in self._held_stages]
 
     async def _write_split(self, items: Sequence[FlushItem], confirmed: list[int]) -> None:
         """Writes; what the database refuses for its data is halved until the culprit stands alone."""
         try:
-            async with self._session.use() as connection:
-                rows = await self._transaction(connection, items, confirmed)
+            rows = await self._flushing.write(items, confirmed)
         except (asyncpg.PostgresError, InvalidSubmission, ValueError) as refused:
             await self._split(items, confirmed, refused)
             return
@@ -293,56 +267,6 @@ class StatusWriter:
             raise refused
         reason = f"its end could not be stored: {refused}"
         await self._write_split([replace(item, outcome=Failed(_REFUSED, clean_text(reason)))], confirmed)
-
-    async def _transaction(
-        self, connection: asyncpg.Connection, items: Sequence[FlushItem], confirmed: list[int]
-    ) -> list[asyncpg.Record]:
-        if not any(item.has_followers for item in items):
-            return await self._send(connection, items, confirmed)
-        try:
-            async with connection.transaction():
-                return await self._send_and_follow(connection, items, confirmed)
-        except asyncpg.LockNotAvailableError:
-            stages = {item.card.stage_id for item in items if item.card.stage_id is not None}
-            self._held_stages = await self._follower.held(connection, stages)
-            self._waits_again_at = time.monotonic() + WAITS_AGAIN_AFTER
-        others = [item for item in items if item.card.stage_id not in self._held_stages]
-        async with connection.transaction():
-            return await self._send_and_follow(connection, others, confirmed)
-
-    async def _send_and_follow(
-        self, connection: asyncpg.Connection, items: Sequence[FlushItem], confirmed: list[int]
-    ) -> list[asyncpg.Record]:
-        """What follows from the rows that were written. Stages are settled last: more jobs may have come into them."""
-        rows = await self._send(connection, items, confirmed)
-        by_key = {item.key: item for item in items}
-        changes: list[StageChange] = []
-        wished: list[str] = []
-        for row in rows:
-            item = by_key[(row["id"], row["run"])]
-            if item.card.stage_id is not None:
-                changes.extend(changes_of_run(row, item.card.stage_id, item.outcome))
-            if row["ends"] and isinstance(item.outcome, Succeeded):
-                if item.outcome.next_jobs is not None:
-                    async for _ in self._commands.submit(connection, jobs=item.outcome.next_jobs):
-                        pass
-                if item.outcome.stage_changes is not None:
-                    wished.append(item.outcome.stage_changes)
-            if row["status"] == JobStatus.PENDING and isinstance(item.outcome, Parked):
-                await self._follower.start_parts(connection, item.job_id, item.outcome.plan)
-        if wished:
-            await self._follower.change_stages(connection, joined(wished), [each.stage_id for each in changes])
-        await self._follower.settle(connection, changes)
-        return rows
-
-    async def _send(
-        self, connection: asyncpg.Connection, items: Sequence[FlushItem], confirmed: list[int]
-    ) -> list[asyncpg.Record]:
-        now = time.monotonic()
-        columns = [columns_of(item, now) for item in items]
-        names = FlushColumns.__slots__
-        arrays = {name: [getattr(column, name) for column in columns] for name in names}
-        return [row async for row in self._sql.flush(connection, daemon=self._daemon_id, confirmed=confirmed, **arrays)]
 
     def _tell(self, items: Sequence[FlushItem], rows: Sequence[asyncpg.Record], written: set[RunKey]) -> None:
         if not rows:
@@ -377,10 +301,7 @@ class StatusWriter:
         """For runs that nothing was written of: done before by a flush whose answer was lost, held up, or stale."""
         if not missing:
             return
-        async with self._session.use() as connection:
-            found = {
-                row["id"]: row async for row in self._sql.standing(connection, ids=[item.job_id for item in missing])
-            }
+        found = await self._flushing.standing(missing)
         for item in missing:  # until here a lost connection leaves them to the next flush
             self._in_flight.pop(item.key, None)
             self._tell_standing(item, found.get(item.job_id))
