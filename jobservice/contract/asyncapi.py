@@ -67,7 +67,8 @@ def _channels() -> dict[str, Any]:
             "{sender}",
             ["Command"],
             {"sender": {"description": f"The tenant whose jobs are meant, or {OPERATOR_KEY}, who reaches all."}},
-            f"What to do with jobs, pipelines, tenants, queues, daemons; kept in {_NAMES.control} until it is done.",
+            "What to do with jobs, pipelines, schedules, tenants, queues, daemons;"
+            f" kept in {_NAMES.control} until it is done.",
         ),
         "events": _exchange(
             _NAMES.events,

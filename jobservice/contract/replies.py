@@ -3,6 +3,7 @@
 Members may be added by later versions: who reads an answer ignores what it does not know.
 """
 
+from datetime import datetime
 from typing import Annotated, NotRequired
 from uuid import UUID
 
@@ -93,11 +94,31 @@ class StageResult(TypedDict):
 
 
 @told
+class ScheduleResult(TypedDict):
+    """What a command did to one schedule."""
+
+    schedule: str
+    paused: bool | None
+    """Whether it is now; null: there is no such schedule now."""
+    next_fire_date: datetime | None
+    """When it fires next; null: never, or it is paused, or there is none now."""
+    accepted: bool
+    code: ErrorCode | None
+    """Why it was not accepted."""
+    reason: NotRequired[str]
+    """More about that, for people."""
+    new_job_id: NotRequired[UUID]
+    """What `run_schedule` submitted."""
+    new_pipeline_id: NotRequired[UUID]
+    """The same, where the schedule submits pipelines."""
+
+
+@told
 class Done(TypedDict):
     """A command was carried out; this comes after the commit."""
 
-    results: list[JobResult | PipelineResult | StageResult]
-    """One for each job, pipeline or stage that it was about, in the order given; none for other commands."""
+    results: list[JobResult | PipelineResult | StageResult | ScheduleResult]
+    """One for each job, pipeline, stage or schedule that it was about, in the order given; none for other commands."""
     omitted: NotRequired[Annotated[int, Field(ge=1)]]
     """How many results of a selection were left out."""
 

@@ -18,6 +18,8 @@ from jobservice.broker.names import OPERATOR_KEY
 from jobservice.control.acting import Acting
 from jobservice.control.pipeline_acting import PipelineActing
 from jobservice.control.pipelines import OnPipelines, OnStages
+from jobservice.control.schedule_acting import ScheduleActing, ScheduleResult
+from jobservice.control.schedules import OnSchedule
 from jobservice.control.wire import OPERATORS_ONLY, AnyCommand, Drain, Stop, read_command
 from jobservice.domain.errors import DatabaseUnavailable, InvalidSubmission, UnavailableError
 from jobservice.domain.names import is_name
@@ -33,7 +35,7 @@ RESULTS_MAX: Final = 10_000
 """Results in one reply: a broker takes a message of some megabytes, and a selection may be of millions."""
 
 DrainCall = Callable[[UUID | None], Awaitable[None]]
-Results = Sequence[CommandResult] | Sequence[WorkflowResult]
+Results = Sequence[CommandResult] | Sequence[WorkflowResult] | Sequence[ScheduleResult]
 Work = Callable[[asyncpg.Connection], Awaitable[Results]]
 
 
@@ -48,6 +50,7 @@ class ControlDoor:
         self._transactions = Transactions(session=session)
         self._acting = Acting(schema=schema)
         self._pipeline_acting = PipelineActing(schema=schema)
+        self._schedule_acting = ScheduleActing(schema=schema)
         self._drain = drain
         self._doubt: tuple[CommitInDoubt, Incoming, AnyCommand] | None = None
 
@@ -85,6 +88,9 @@ class ControlDoor:
     def _work(self, command: AnyCommand, tenant: str | None, message_id: str | None) -> Work:
         if isinstance(command, OnPipelines | OnStages):
             return partial(self._pipeline_acting.apply, command=command, tenant=tenant)
+        if isinstance(command, OnSchedule):
+            run_key = f"run:{message_id}" if message_id else None
+            return partial(self._schedule_acting.apply, command=command, tenant=tenant, key=run_key)
         key = f"rerun:{message_id}" if message_id else None
         return partial(self._acting.apply, command=command, tenant=tenant, key=key)
 
@@ -140,7 +146,9 @@ def _allowed(command: AnyCommand, routing_key: str) -> str | None:
     return routing_key
 
 
-def _told(result: CommandResult | WorkflowResult) -> dict[str, Any]:
+def _told(result: CommandResult | WorkflowResult | ScheduleResult) -> dict[str, Any]:
+    if isinstance(result, ScheduleResult):
+        return _told_of_schedule(result)
     if isinstance(result, WorkflowResult):
         told: dict[str, Any] = {f"{result.kind}_id": str(result.id)}
     else:
@@ -150,4 +158,17 @@ def _told(result: CommandResult | WorkflowResult) -> dict[str, Any]:
         told["reason"] = result.reason
     if isinstance(result, CommandResult) and result.new_job_id is not None:
         told["new_job_id"] = str(result.new_job_id)
+    return told
+
+
+def _told_of_schedule(result: ScheduleResult) -> dict[str, Any]:
+    told: dict[str, Any] = {"schedule": result.schedule, "paused": result.paused}
+    told["next_fire_date"] = None if result.next_fire_date is None else result.next_fire_date.isoformat()
+    told |= {"accepted": result.accepted, "code": result.code}
+    if result.reason is not None:
+        told["reason"] = result.reason
+    if result.new_job_id is not None:
+        told["new_job_id"] = str(result.new_job_id)
+    if result.new_pipeline_id is not None:
+        told["new_pipeline_id"] = str(result.new_pipeline_id)
     return told

@@ -17,6 +17,7 @@ from jobservice.control.pipelines import (
     UpdatePipelineMetadata,
     UpdateStageMetadata,
 )
+from jobservice.control.schedules import AddSchedule, ChangeSchedule
 from jobservice.domain.errors import InvalidSubmission
 from jobservice.domain.pipeline_facts import PipelineKind
 from jobservice.domain.states import FINAL, JobStatus
@@ -219,6 +220,8 @@ AnyCommand = (
     | UpdatePipelineMetadata
     | ChangeStages
     | UpdateStageMetadata
+    | AddSchedule
+    | ChangeSchedule
 )
 OPERATORS_ONLY: Final = (PauseQueue, SetLimit, HoldClass, ReleaseClass, Drain)
 _ADAPTER: Final[TypeAdapter[AnyCommand]] = TypeAdapter(Annotated[AnyCommand, Field(discriminator="command")])

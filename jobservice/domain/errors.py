@@ -36,6 +36,7 @@ ErrorCode = Literal[
     "unknown_pipeline",
     "unknown_stage",
     "unknown_instance",
+    "unknown_schedule",
     "not_legal",
     "refused",
     "unavailable",
@@ -95,6 +96,8 @@ class UnknownStage(JobServiceError):
 
 class UnknownSchedule(JobServiceError):
     """There is no schedule of this name (for this tenant)."""
+
+    code: ErrorCode = "unknown_schedule"
 
     def __init__(self, name: str, tenant: str) -> None:
         super().__init__(f"there is no schedule {name} of tenant {tenant}")

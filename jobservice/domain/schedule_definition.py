@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from jobservice.domain import late_binding
@@ -65,8 +65,8 @@ class Definition:
             overlap=_member("overlap", Overlap, self.overlap),
         )
 
-    def submission(self, fire_date: datetime, *, keyed: bool = True) -> dict[str, Any]:
-        """What the tick of this date submits; `keyed`: once, however often that is tried. Raises BadBinding."""
+    def submission(self, fire_date: datetime, *, key: str | None) -> dict[str, Any]:
+        """What the tick of this date submits; with a `key` once, however often that is tried. Raises BadBinding."""
         template = self.job if self.job is not None else self.pipeline
         local = fire_date.astimezone(time_zone(self.time_zone))
         document: dict[str, Any] = late_binding.bind(template, fire_date=local, schedule=self.name)
@@ -76,11 +76,15 @@ class Definition:
             "fire_date": local.isoformat(),
             **(document.get("user_metadata") or {}),
         }
-        if keyed:
-            document["idempotency_key"] = f"schedule:{self.name}:{fire_date.astimezone(UTC).isoformat()}"
+        if key is not None:
+            document["idempotency_key"] = self.key_of(key)
         if self.overlap is Overlap.QUEUE:
             document["concurrency_key"] = f"schedule:{self.name}"
         return document
+
+    def key_of(self, tick: str) -> str:
+        """The idempotency key of a tick."""
+        return f"schedule:{self.name}:{tick}"
 
     def _check_document(self) -> None:
         if (self.job is None) == (self.pipeline is None):

@@ -21,6 +21,12 @@ SELECT s.job_id AS id FROM jobservice.submit(:jobs::text::jsonb) s;
 -- name: submit_pipeline(pipeline)^
 SELECT s.pipeline_id AS id FROM jobservice.submit_pipeline(:pipeline::text::jsonb) s;
 
+-- name: job_of_key(tenant, key)$
+SELECT k.job_id FROM jobservice.idempotency_key k WHERE k.tenant = :tenant AND k.key = :key;
+
+-- name: pipeline_of_key(tenant, key)$
+SELECT p.id FROM jobservice.pipeline p WHERE p.tenant = :tenant AND p.idempotency_key = :key;
+
 -- name: advance(tenant, name, next_date, fire_date, job_id, pipeline_id, fired, missed, missed_date, reason, error)!
 UPDATE jobservice.schedule s
 SET next_fire_date     = :next_date::timestamptz,

@@ -106,20 +106,23 @@ class ScheduleTable:
                 raise NotLegal(name, "remove", "from the configuration", FROM_CONFIG, kind="schedule")
             await self._sql.remove(connection, tenant=tenant, name=name)
 
-    async def run_now(self, connection: asyncpg.Connection, tenant: str, name: str) -> UUID:
+    async def run_now(self, connection: asyncpg.Connection, tenant: str, name: str, *, key: str | None = None) -> UUID:
         """Submits a tick of this moment, beside those of its fire dates; the job's id, or the pipeline's.
 
+        Called again with the same `key` it submits nothing, and gives the same id.
         Raises UnknownSchedule, InvalidSubmission; NotLegal where `overlap` is skip and the last job has not ended.
         """
         async with connection.transaction():
             row = await self._lock(connection, tenant, name)
             moment = await self._sql.moment(connection, job_id=row["last_job_id"], pipeline_id=row["last_pipeline_id"])
             definition = definition_of(row)
+            if key is not None and (before := await self._ticks.submitted(connection, definition, key)) is not None:
+                return before
             if moment["busy"] and definition.overlap is Overlap.SKIP:
                 raise NotLegal(
                     name, "run", "running", "its last job has not ended, and overlap is skip", kind="schedule"
                 )
-            last = await self._ticks.submit(connection, definition, [moment["now"]], keyed=False)
+            last = await self._ticks.submit_besides(connection, definition, moment["now"], key=key)
             await self._sql.ran_now(
                 connection,
                 tenant=tenant,

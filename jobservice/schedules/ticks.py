@@ -1,7 +1,7 @@
 """Submits what a tick submits, all or nothing, and tells a refusal from trouble. Called by whoever fires."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -25,15 +25,24 @@ class Ticks:
     def __init__(self, *, schema: str) -> None:
         self._sql = load(_FILE, schema)
 
-    async def submit(
-        self, connection: asyncpg.Connection, definition: Definition, dates: Sequence[datetime], *, keyed: bool = True
-    ) -> UUID:
+    async def submit(self, connection: asyncpg.Connection, definition: Definition, dates: Sequence[datetime]) -> UUID:
         """Submits the ticks of these dates in their order; the id of the last one. In a savepoint of its own.
 
         Raises InvalidSubmission where one is refused: then none was submitted.
         """
+        return await self._all(connection, definition, [(date, date.astimezone(UTC).isoformat()) for date in dates])
+
+    async def submit_besides(
+        self, connection: asyncpg.Connection, definition: Definition, date: datetime, *, key: str | None
+    ) -> UUID:
+        """Submits a tick beside those of the fire dates; the same `key` again gives the same id. As `submit`."""
+        return await self._all(connection, definition, [(date, key)])
+
+    async def _all(
+        self, connection: asyncpg.Connection, definition: Definition, ticks: Sequence[tuple[datetime, str | None]]
+    ) -> UUID:
         try:
-            documents = [definition.submission(date, keyed=keyed) for date in dates]
+            documents = [definition.submission(date, key=key) for date, key in ticks]
         except BadBinding as error:
             raise InvalidSubmission(str(error)) from None
         try:
@@ -44,6 +53,12 @@ class Ticks:
             if isinstance(refused, InvalidSubmission):
                 raise refused from None
             raise InvalidSubmission(f"the database refuses it: {describe(error)}", code="refused") from error
+
+    async def submitted(self, connection: asyncpg.Connection, definition: Definition, key: str) -> UUID | None:
+        """What `submit_besides` has submitted with this key."""
+        found = self._sql.pipeline_of_key if definition.job is None else self._sql.job_of_key
+        submitted: UUID | None = await found(connection, tenant=definition.tenant, key=definition.key_of(key))
+        return submitted
 
     async def rehearse(self, connection: asyncpg.Connection, definition: Definition, date: datetime) -> None:
         """Submits a tick and takes it back: every rule of submissions holds for it. Raises InvalidSubmission."""

@@ -308,6 +308,11 @@ fitting: dict[str, st.SearchStrategy[Any]] = {
     "pipeline_ids": st.lists(st.just(ID), max_size=3),
     "stage_id": st.just(ID),
     "stage_ids": st.lists(st.just(ID), max_size=3),
+    "schedule": st.just("nightly"),
+    "job": st.just({"job_class": "Nap"}),
+    "pipeline": st.just({"name": "p", "stages": []}),
+    "cron": st.just("0 4 * * *"),
+    "every": st.integers(-1, 2**26),
     "user_metadata": st.dictionaries(st.sampled_from("ab"), st.integers(), max_size=2),
     "filter": st.dictionaries(st.sampled_from(["tenant", "queue", "job_class"]), st.just("a"), max_size=2)
     | st.just({"statuses": ["FAILED"]}),
@@ -380,6 +385,17 @@ def is_whole(value: Any) -> bool:
 @example(command={"command": "register_subscription", "name": "pipelines.n", "filter": {"name": "m", "kind": "stage"}})
 @example(command={"command": "register_subscription", "name": "pipelines.n", "filter": {"kind": "job"}})
 @example(command={"command": "register_subscription", "name": "events.n"})
+@example(command={"command": "add_schedule", "schedule": "s", "job": {"job_class": "C"}, "cron": "* * * * *"})
+@example(command={"command": "add_schedule", "schedule": "s", "job": {}, "cron": "* * * * *", "every": 5})
+@example(command={"command": "add_schedule", "schedule": "s", "job": {}, "pipeline": {}, "every": 5})
+@example(command={"command": "add_schedule", "schedule": "s", "job": None, "pipeline": {}, "every": 5, "cron": None})
+@example(command={"command": "add_schedule", "schedule": "s", "pipeline": {}, "every": 0})
+@example(command={"command": "add_schedule", "schedule": "s", "job": {}, "every": 1, "catch_up": "none"})
+@example(command={"command": "add_schedule", "schedule": "s", "job": {}, "every": 1, "overlap": "queue"})
+@example(command={"command": "add_schedule", "schedule": "s", "job": {}, "every": 1, "catch_up_within": -1})
+@example(command={"command": "run_schedule", "schedule": "s"})
+@example(command={"command": "pause_schedule", "schedule": "s.t"})
+@example(command={"command": "remove_schedule", "schedule": "s", "replace": True})
 def test_schema_and_door_agree_about_any_command(command: Any) -> None:
     refused = refused_by_control(command)
 
@@ -409,7 +425,7 @@ def first_cells(document: str, heading: str) -> list[str]:
 
 
 def test_each_command_stands_in_a_table_of_the_documents() -> None:
-    tables = ("## On jobs", "## On pipelines and stages", "## On tenants, queues and daemons")
+    tables = ("## On jobs", "## On pipelines and stages", "## On schedules", "## On tenants, queues and daemons")
 
     assert sorted(word for table in tables for word in first_cells("commands.md", table)) == WORDS
 

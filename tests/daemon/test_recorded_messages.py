@@ -275,6 +275,11 @@ async def test_what_is_asked_by_message_is_taken_or_refused_as_it_is_written(dae
         ("commands", "_operator", {"command": "set_limit", "tenant": "acme", "weight": 2, "max_running": None}),
         ("commands", "_operator", {"command": "pause_queue", "queue": "spare"}),
         ("commands", "acme", {"command": "register_subscription", "name": "n", "filter": {"tenant": "acme"}}),
+        ("commands", "acme", {"command": "add_schedule", "schedule": "s", "job": {"job_class": "NoOp"}, "every": 9999}),
+        ("commands", "acme", {"command": "add_schedule", "schedule": "s", "job": {"job_class": "NoOp"}, "every": 9998}),
+        ("commands", "acme", {"command": "run_schedule", "schedule": "s"}),
+        ("commands", "other", {"command": "remove_schedule", "schedule": "s"}),
+        ("commands", "_operator", {"command": "pause_schedule", "schedule": "s", "tenant": "acme"}),
     ]  # fmt: skip
     refused: list[tuple[str, str, Any]] = [
         ("submissions", "acme", {"job_class": "NoOp", "priorty": 1}),
@@ -310,7 +315,7 @@ async def test_what_is_asked_by_message_is_taken_or_refused_as_it_is_written(dae
         []
     ] * (1 + len(taken) + len(refused) + len(refused_for_who_asks))
     codes = {result["code"] for reply in tape.heard["replies"] for result in reply.content.get("results", ())}
-    assert codes == {None, "unknown_job", "not_legal"}
+    assert codes == {None, "unknown_job", "unknown_schedule", "not_legal"}
 
 
 async def test_a_refused_message_is_kept_with_the_headers_that_are_written(daemons: Daemons, tape: Tape) -> None:
