@@ -160,6 +160,7 @@ CREATE TABLE IF NOT EXISTS job_info (
 ALTER TABLE job_info ADD COLUMN IF NOT EXISTS progress_info jsonb;   -- what its job tells beside the counts, and its named steps
 ALTER TABLE job_info ADD COLUMN IF NOT EXISTS turn bigint NOT NULL DEFAULT 0;
 ALTER TABLE job_info ADD COLUMN IF NOT EXISTS on_hold boolean NOT NULL DEFAULT false CHECK (NOT on_hold OR blocked);
+ALTER TABLE job_info ADD COLUMN IF NOT EXISTS has_parts boolean NOT NULL DEFAULT false;   -- it has parted a step: until it ends it keeps its concurrency key and does not expire
 
 -- The status and what belongs to it: a row that breaks this can be written by nobody. (IS TRUE: a CHECK lets NULL pass.)
 DO $$ BEGIN
@@ -188,6 +189,7 @@ CREATE INDEX IF NOT EXISTS job_info_held      ON job_info (created_date) WHERE s
 CREATE INDEX IF NOT EXISTS job_info_expiry    ON job_info (expiration_date) WHERE status IN ('PENDING', 'QUEUED') AND expiration_date IS NOT NULL;
 DROP INDEX IF EXISTS job_info_keyed, job_info_key_wait, job_info_blocked;
 CREATE INDEX IF NOT EXISTS job_info_key_live  ON job_info (tenant, concurrency_key) WHERE concurrency_key IS NOT NULL AND status IN ('TO_BE_RUN', 'RUNNING');
+CREATE INDEX IF NOT EXISTS job_info_key_kept  ON job_info (tenant, concurrency_key) WHERE concurrency_key IS NOT NULL AND has_parts AND status IN ('PENDING', 'QUEUED');
 CREATE INDEX IF NOT EXISTS job_info_key_next  ON job_info (tenant, concurrency_key, queue, priority DESC, number) WHERE concurrency_key IS NOT NULL AND status = 'QUEUED' AND NOT on_hold;
 CREATE INDEX IF NOT EXISTS job_info_key_full  ON job_info (tenant, concurrency_key) WHERE status = 'QUEUED' AND blocked AND NOT on_hold;
 CREATE INDEX IF NOT EXISTS job_info_on_hold   ON job_info (job_class) WHERE status = 'QUEUED' AND on_hold;
@@ -1380,7 +1382,7 @@ BEGIN
       SELECT j.id, j.status AS was, j.run, j.attempt, j.daemon_id, j.claim_date, j.start_date, j.stop_date, j.error_type, j.error_message FROM job_info j WHERE j.id = ANY (part)
     ), changed AS (
       UPDATE job_info j
-      SET status = 'PENDING', held = 'stage', blocked = false, on_hold = false, queued_date = NULL, sequence = j.sequence + 1, attempt = 0, lost_runs = 0, daemon_id = NULL,
+      SET status = 'PENDING', held = 'stage', blocked = false, on_hold = false, has_parts = false, queued_date = NULL, sequence = j.sequence + 1, attempt = 0, lost_runs = 0, daemon_id = NULL,
           claim_date = NULL, start_date = NULL, stop_date = NULL, stop_requested_at = NULL, stop_reason = NULL, percent_completed = 0, progress_done = NULL,
           progress_total = NULL, progress_message = NULL, progress_info = NULL, estimated_completion = NULL, result = NULL, result_class = NULL, error_type = NULL, error_message = NULL,
           stack_trace = NULL, trigger_after_date = NULL, expiration_date = CASE WHEN j.expiration_date > moment THEN j.expiration_date END
@@ -2126,12 +2128,14 @@ BEGIN
       WHERE (k.tenant, k.key) IN (SELECT j.tenant, j.concurrency_key FROM job_info j WHERE j.id = ANY (taken) AND j.concurrency_key IS NOT NULL)
       ORDER BY k.tenant, k.key FOR NO KEY UPDATE SKIP LOCKED) k;
     WITH room AS (
-      SELECT k.tenant, k.key, k.max_running - (SELECT count(*) FROM job_info l WHERE l.tenant = k.tenant AND l.concurrency_key = k.key
-                                               AND l.status IN ('TO_BE_RUN', 'RUNNING')) AS room
+      SELECT k.tenant, k.key, k.max_running
+             - (SELECT count(*) FROM job_info l WHERE l.tenant = k.tenant AND l.concurrency_key = k.key AND l.status IN ('TO_BE_RUN', 'RUNNING'))
+             - (SELECT count(*) FROM job_info l WHERE l.tenant = k.tenant AND l.concurrency_key = k.key AND l.has_parts AND l.status IN ('PENDING', 'QUEUED')) AS room      -- it waits for its parts, or has done so
       FROM concurrency_key k WHERE (k.tenant, k.key) IN (SELECT * FROM unnest(key_tenants, key_names))
     ), ranked AS (
       SELECT j.id, coalesce(r.room, CASE WHEN NOT EXISTS (SELECT FROM concurrency_key k WHERE k.tenant = j.tenant AND k.key = j.concurrency_key) THEN 0 END) AS room,
-             row_number() OVER (PARTITION BY j.tenant, j.concurrency_key ORDER BY j.priority DESC, j.number) AS nth
+             CASE WHEN NOT j.has_parts      -- else it holds a place already
+                  THEN row_number() OVER (PARTITION BY j.tenant, j.concurrency_key, j.has_parts ORDER BY j.priority DESC, j.number) END AS nth
       FROM job_info j LEFT JOIN room r ON r.tenant = j.tenant AND r.key = j.concurrency_key
       WHERE j.id = ANY (taken) AND j.concurrency_key IS NOT NULL
     )
@@ -2145,9 +2149,9 @@ BEGIN
       WHERE b.id = ANY (ARRAY(
           SELECT w.id FROM (SELECT DISTINCT f.tenant FROM job_info f WHERE f.id = ANY (full_ids)) t,
           LATERAL (
-            SELECT n.id, n.concurrency_key FROM job_info n WHERE n.queue = for_queue AND n.tenant = t.tenant AND n.status = 'QUEUED' AND NOT n.blocked
+            SELECT n.id, n.concurrency_key, n.has_parts FROM job_info n WHERE n.queue = for_queue AND n.tenant = t.tenant AND n.status = 'QUEUED' AND NOT n.blocked
             ORDER BY ~n.priority, n.number LIMIT 256) w
-          WHERE w.id <> ALL (taken) AND (t.tenant, w.concurrency_key) IN (SELECT f.tenant, f.concurrency_key FROM job_info f WHERE f.id = ANY (full_ids))))
+          WHERE w.id <> ALL (taken) AND NOT w.has_parts AND (t.tenant, w.concurrency_key) IN (SELECT f.tenant, f.concurrency_key FROM job_info f WHERE f.id = ANY (full_ids))))
         AND b.status = 'QUEUED' AND NOT b.blocked FOR NO KEY UPDATE SKIP LOCKED);
     UPDATE job_info j SET blocked = true WHERE j.id = ANY (full_ids) AND j.status = 'QUEUED';
     passed := passed || left_ids;
@@ -2228,7 +2232,7 @@ BEGIN
     FROM claimed c WHERE is_published(turnstile.events, 'TO_BE_RUN') HAVING count(*) > 0 RETURNING id
   )
   SELECT c.id, c.tenant, c.job_class, c.run, c.attempt, c.max_attempts, c.sequence, c.priority, c.parameters::text,
-         coalesce(c.expiration_date <= c.claim_date, false), c.timeout, c.user_metadata::text, c.owner, c.description, c.correlation_id, c.traceparent,
+         coalesce(c.expiration_date <= c.claim_date AND NOT c.has_parts, false), c.timeout, c.user_metadata::text, c.owner, c.description, c.correlation_id, c.traceparent,
          c.concurrency_key, c.pipeline_id, c.stage_id, c.created_date, c.claim_date, (SELECT b.id FROM box b),
          turnstile.events, NULL::double precision
   FROM claimed c;
@@ -2250,7 +2254,8 @@ BEGIN
   PERFORM FROM concurrency_key k WHERE (k.tenant, k.key) IN (SELECT * FROM unnest(tenants, keys)) ORDER BY k.tenant, k.key FOR NO KEY UPDATE;
   WITH RECURSIVE room AS (
     SELECT k.tenant, k.key, k.max_running
-           - (SELECT count(*) FROM job_info l WHERE l.tenant = k.tenant AND l.concurrency_key = k.key AND l.status IN ('TO_BE_RUN', 'RUNNING')) AS room
+           - (SELECT count(*) FROM job_info l WHERE l.tenant = k.tenant AND l.concurrency_key = k.key AND l.status IN ('TO_BE_RUN', 'RUNNING'))
+           - (SELECT count(*) FROM job_info l WHERE l.tenant = k.tenant AND l.concurrency_key = k.key AND l.has_parts AND l.status IN ('PENDING', 'QUEUED')) AS room
     FROM concurrency_key k WHERE (k.tenant, k.key) IN (SELECT * FROM unnest(tenants, keys))
   ), place AS (               -- the queues in which jobs wait for the key: one probe of the index for each
     SELECT r.tenant, r.key, r.room, (SELECT min(b.queue) FROM job_info b WHERE b.tenant = r.tenant AND b.concurrency_key = r.key AND b.status = 'QUEUED' AND NOT b.on_hold) AS queue
@@ -2262,7 +2267,7 @@ BEGIN
     UPDATE job_info j SET blocked = false
     WHERE j.status = 'QUEUED' AND j.blocked AND NOT j.on_hold AND j.id = ANY (ARRAY(
       SELECT n.id FROM place p, LATERAL (
-        SELECT b.id FROM job_info b WHERE b.tenant = p.tenant AND b.concurrency_key = p.key AND b.queue = p.queue AND b.status = 'QUEUED' AND NOT b.on_hold
+        SELECT b.id FROM job_info b WHERE b.tenant = p.tenant AND b.concurrency_key = p.key AND b.queue = p.queue AND b.status = 'QUEUED' AND NOT b.on_hold AND NOT b.has_parts
         ORDER BY b.priority DESC, b.number LIMIT p.room FOR NO KEY UPDATE SKIP LOCKED) n))
     RETURNING j.queue
   )

@@ -40,7 +40,7 @@ WITH locked AS MATERIALIZED (
   WHERE j.id = ANY (:ids::uuid[]) AND (:tenant::text IS NULL OR j.tenant = :tenant) ORDER BY j.id FOR NO KEY UPDATE
 ), changed AS (
   UPDATE jobservice.job_info j
-  SET status = 'QUEUED', held = NULL, blocked = false, on_hold = false, queued_date = clock_timestamp(), sequence = j.sequence + 1, attempt = 0, lost_runs = 0, daemon_id = NULL,
+  SET status = 'QUEUED', held = NULL, blocked = false, on_hold = false, has_parts = false, queued_date = clock_timestamp(), sequence = j.sequence + 1, attempt = 0, lost_runs = 0, daemon_id = NULL,
       claim_date = NULL, start_date = NULL, stop_date = NULL, stop_requested_at = NULL, stop_reason = NULL, percent_completed = 0, progress_done = NULL,
       progress_total = NULL, progress_message = NULL, progress_info = NULL, estimated_completion = NULL, result = NULL, result_class = NULL, error_type = NULL, error_message = NULL,
       stack_trace = NULL, trigger_after_date = NULL, expiration_date = coalesce(:expiration::timestamptz, j.expiration_date)

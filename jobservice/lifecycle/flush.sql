@@ -30,6 +30,7 @@ WITH item AS (
       daemon_id            = CASE WHEN t.becomes NOT IN ('QUEUED', 'PENDING') THEN j.daemon_id END,
       attempt              = j.attempt - (t.becomes = 'QUEUED' AND t.outcome = 'HANDED_BACK' OR t.becomes = 'PENDING' AND t.outcome = 'PARKED')::integer,
       held                 = CASE WHEN t.becomes = 'PENDING' AND t.outcome = 'PARKED' THEN 'parts' WHEN t.becomes = 'PENDING' THEN 'backoff' END,
+      has_parts            = j.has_parts OR t.outcome IS NOT DISTINCT FROM 'PARKED',
       trigger_after_date   = CASE WHEN t.becomes = 'PENDING' AND t.outcome <> 'PARKED' THEN t.at + make_interval(secs => t.delay) ELSE j.trigger_after_date END,
       queued_date          = CASE WHEN t.becomes = 'QUEUED' THEN t.at ELSE j.queued_date END,
       claim_date           = CASE WHEN t.becomes NOT IN ('QUEUED', 'PENDING') THEN j.claim_date END,

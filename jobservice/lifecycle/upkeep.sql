@@ -7,7 +7,7 @@
 -- limit let no estimate choose another way than the first entry of the claims' index.
 SELECT (SELECT min(j.trigger_after_date) - clock_timestamp() FROM jobservice.job_info j WHERE j.status = 'PENDING' AND j.held IN ('trigger', 'backoff')) AS next_due,
        (SELECT min(s.next_fire_date) - clock_timestamp() FROM jobservice.schedule s WHERE NOT s.paused) AS next_fire,
-       EXISTS (SELECT FROM jobservice.job_info j WHERE j.status IN ('PENDING', 'QUEUED') AND j.expiration_date <= now() AND j.held IS DISTINCT FROM 'parts') AS expired,
+       EXISTS (SELECT FROM jobservice.job_info j WHERE j.status IN ('PENDING', 'QUEUED') AND j.expiration_date <= now() AND NOT j.has_parts) AS expired,
        EXISTS (SELECT FROM jobservice.job_info j WHERE j.status = 'QUEUED' AND j.blocked AND NOT j.on_hold) AS blocked,
        EXISTS (SELECT FROM unnest(:queues::text[]) q, LATERAL (SELECT FROM jobservice.job_info j WHERE j.queue = q AND j.status = 'QUEUED' AND NOT j.blocked
                                                               ORDER BY j.tenant LIMIT 1) w) AS claimable,
@@ -40,10 +40,10 @@ SELECT c.id, c.queue, a.announce::text FROM changed c,
   (SELECT jobservice.announce((SELECT array_agg(DISTINCT queue) FROM changed), EXISTS (SELECT FROM box))) a;
 
 -- name: expire(batch)
--- PENDING / QUEUED → FAILED for waiting jobs whose expiration date has passed. One that waits for its parts has started long ago.
+-- PENDING / QUEUED → FAILED for waiting jobs whose expiration date has passed. One that has had parts has started long ago.
 WITH locked AS MATERIALIZED (
   SELECT j.id, j.status AS was FROM jobservice.job_info j
-  WHERE j.id = ANY (ARRAY(SELECT d.id FROM jobservice.job_info d WHERE d.status IN ('PENDING', 'QUEUED') AND d.expiration_date <= now() AND d.held IS DISTINCT FROM 'parts'
+  WHERE j.id = ANY (ARRAY(SELECT d.id FROM jobservice.job_info d WHERE d.status IN ('PENDING', 'QUEUED') AND d.expiration_date <= now() AND NOT d.has_parts
                           ORDER BY d.expiration_date LIMIT :batch::integer))
     AND j.status IN ('PENDING', 'QUEUED')
     -- What belongs to a pipeline that somebody holds is left for a later look.
@@ -52,7 +52,7 @@ WITH locked AS MATERIALIZED (
 ), changed AS (
   UPDATE jobservice.job_info j
   SET status = 'FAILED', held = NULL, blocked = false, on_hold = false, stop_date = clock_timestamp(), sequence = j.sequence + 1, error_type = 'Expired', error_message = 'Expiration date reached'
-  FROM locked l WHERE j.id = l.id AND j.status IN ('PENDING', 'QUEUED') AND j.expiration_date <= clock_timestamp() AND j.held IS DISTINCT FROM 'parts'
+  FROM locked l WHERE j.id = l.id AND j.status IN ('PENDING', 'QUEUED') AND j.expiration_date <= clock_timestamp() AND NOT j.has_parts
   RETURNING j.id, j.queue, j.status, l.was, j.sequence, j.run, j.attempt, j.stop_date, j.priority, j.percent_completed, j.error_type, j.error_message, j.stage_id
 ), box AS (
   INSERT INTO jobservice.outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)

@@ -60,9 +60,11 @@ ORDER BY run;
 
 -- name: why_not_running(job_id)^
 -- The facts from which the reasons are told. Counts stop at 10,001: that many more or less makes no difference to a reader.
-SELECT j.status, j.held, j.trigger_after_date, j.blocked AND NOT j.on_hold AS blocked, j.concurrency_key, j.job_class, j.queue, j.tenant, j.expiration_date,
+SELECT j.status, j.held, j.trigger_after_date, j.blocked AND NOT j.on_hold AS blocked, j.job_class, j.queue, j.tenant,
+       -- Neither is in the way of one that has had parts.
+       CASE WHEN NOT j.has_parts THEN j.expiration_date END AS expiration_date, CASE WHEN NOT j.has_parts THEN j.concurrency_key END AS concurrency_key,
        coalesce(q.paused, false) AS queue_paused, q.max_running AS queue_max, coalesce(t.paused, false) AS tenant_paused, t.max_running AS tenant_max,
-       s.max_running AS share_max, k.max_running AS key_max,
+       s.max_running AS share_max, CASE WHEN NOT j.has_parts THEN k.max_running END AS key_max,
        (SELECT coalesce(h.reason, '') FROM jobservice.class_hold h WHERE h.job_class = j.job_class) AS class_hold,
        (SELECT coalesce(h.reason, '') FROM jobservice.class_hold h WHERE h.job_class = '*') AS hold_of_all,
        p.name AS pipeline, coalesce(p.paused, false) AS pipeline_paused, p.ending AS pipeline_ending,
@@ -72,11 +74,12 @@ SELECT j.status, j.held, j.trigger_after_date, j.blocked AND NOT j.on_hold AS bl
             THEN jobservice.rate_next(q.rate, q.rate_period, q.rate_burst, q.rate_full_at, c.now) END AS queue_next,
        CASE WHEN jobservice.rate_room(t.rate, t.rate_period, t.rate_burst, t.rate_full_at, c.now) = 0
             THEN jobservice.rate_next(t.rate, t.rate_period, t.rate_burst, t.rate_full_at, c.now) END AS tenant_next,
-       (SELECT count(*) FROM jobservice.job_info l WHERE l.status IN ('TO_BE_RUN', 'RUNNING') AND l.tenant = j.tenant AND l.concurrency_key = j.concurrency_key) AS key_live,
+       (SELECT count(*) FROM jobservice.job_info l WHERE l.tenant = j.tenant AND l.concurrency_key = j.concurrency_key AND l.status IN ('TO_BE_RUN', 'RUNNING'))
+       + (SELECT count(*) FROM jobservice.job_info l WHERE l.tenant = j.tenant AND l.concurrency_key = j.concurrency_key AND l.has_parts AND l.status IN ('PENDING', 'QUEUED')) AS key_live,
        v.queue_live, v.tenant_live, v.share_live,
        (SELECT array_agg(l.id::text ORDER BY l.id) FROM (
           SELECT l.id FROM jobservice.job_info l WHERE l.concurrency_key = j.concurrency_key AND l.tenant = j.tenant
-            AND l.status IN ('TO_BE_RUN', 'RUNNING') ORDER BY l.id LIMIT 5) l) AS key_holders,
+            AND (l.status IN ('TO_BE_RUN', 'RUNNING') OR l.has_parts AND l.status IN ('PENDING', 'QUEUED')) ORDER BY l.id LIMIT 5) l) AS key_holders,
        (SELECT count(*) FROM (
           SELECT FROM jobservice.job_info a WHERE a.status = 'QUEUED' AND NOT a.blocked AND a.queue = j.queue AND a.tenant = j.tenant
             AND (~a.priority, a.number) < (~j.priority, j.number) LIMIT 10001) a) AS ahead,

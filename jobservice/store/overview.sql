@@ -65,10 +65,12 @@ UNION ALL
 (SELECT 'key', k.key, k.max_running, NULL,
         (SELECT count(*) FROM (SELECT FROM jobservice.job_info j WHERE j.tenant = k.tenant AND j.concurrency_key = k.key AND j.status = 'QUEUED' AND NOT j.on_hold LIMIT 10001) w),
         (SELECT count(*) FROM jobservice.job_info j WHERE j.tenant = k.tenant AND j.concurrency_key = k.key AND j.status IN ('TO_BE_RUN', 'RUNNING'))
+        + (SELECT count(*) FROM jobservice.job_info j WHERE j.tenant = k.tenant AND j.concurrency_key = k.key AND j.has_parts AND j.status IN ('PENDING', 'QUEUED'))
  FROM jobservice.concurrency_key k
  WHERE k.tenant = :tenant AND (k.max_running <> 1
    OR EXISTS (SELECT FROM jobservice.job_info j WHERE j.tenant = k.tenant AND j.concurrency_key = k.key AND j.status = 'QUEUED' AND NOT j.on_hold)
-   OR EXISTS (SELECT FROM jobservice.job_info j WHERE j.tenant = k.tenant AND j.concurrency_key = k.key AND j.status IN ('TO_BE_RUN', 'RUNNING')))
+   OR EXISTS (SELECT FROM jobservice.job_info j WHERE j.tenant = k.tenant AND j.concurrency_key = k.key AND j.status IN ('TO_BE_RUN', 'RUNNING'))
+   OR EXISTS (SELECT FROM jobservice.job_info j WHERE j.tenant = k.tenant AND j.concurrency_key = k.key AND j.has_parts AND j.status IN ('PENDING', 'QUEUED')))
  ORDER BY k.key LIMIT 1000)
 ORDER BY kind DESC, name;
 
