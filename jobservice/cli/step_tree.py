@@ -20,7 +20,7 @@ def steps_of(instance: InstanceInfo) -> RenderableType:
     for n, step in enumerate(wholes):
         branch, below = ("└─ ", "   ") if n == len(wholes) - 1 else ("├─ ", "│  ")
         parts = [part for part in instance.steps if part.step == step.step and part.part is not None]
-        lines += _lines(branch, below, printable(step.step), _summed(step, parts))
+        lines += _lines(branch, below, printable(step.step), step)
         shown = sorted(parts, key=lambda part: (part.status == "SUCCEEDED", part.part))[:PARTS_SHOWN]
         for part in sorted(shown, key=lambda part: part.part or 0):
             lines += _lines(f"{below}  ", f"{below}  ", f"part {part.part}", part)
@@ -29,23 +29,7 @@ def steps_of(instance: InstanceInfo) -> RenderableType:
     return Group(*lines)
 
 
-class _Sum:
-    """A step whose parts are at work: their counts together."""
-
-    def __init__(self, step: StepInfo, parts: list[StepInfo]) -> None:
-        self.status = step.status
-        self.exit_description = step.exit_description
-        self.error_type, self.error_message = step.error_type, step.error_message
-        self.expected = None if any(part.expected is None for part in parts) else sum(p.expected or 0 for p in parts)
-        for name in _COUNTS:
-            setattr(self, name, sum(getattr(part, name) for part in parts))
-
-
-def _summed(step: StepInfo, parts: list[StepInfo]) -> StepInfo | _Sum:
-    return _Sum(step, parts) if parts else step
-
-
-def _lines(branch: str, below: str, name: str, step: StepInfo | _Sum) -> list[Text]:
+def _lines(branch: str, below: str, name: str, step: StepInfo) -> list[Text]:
     line = Text.assemble(branch, (f"{name:12}", "bold"), " ", _bar(step), "  ")
     counts = [(count, getattr(step, count)) for count in _COUNTS]
     told = ", ".join(f"{number:,} {count}" for count, number in counts if number)
@@ -54,10 +38,10 @@ def _lines(branch: str, below: str, name: str, step: StepInfo | _Sum) -> list[Te
     return [line, *(Text(f"{below}   {printable(each)}", style="dim") for each in remarks if each)]
 
 
-def _bar(step: StepInfo | _Sum) -> Text:
+def _bar(step: StepInfo) -> Text:
     if step.status in ("SUCCEEDED", "SKIPPED"):
         return Text("█" * BAR, style="green")
-    done = getattr(step, "read", 0)
+    done = step.read
     if not step.expected:
         return Text(("▒" if done else "░") * BAR, style="dim")
     filled = min(BAR, BAR * done // step.expected)

@@ -39,9 +39,8 @@ async def restart(
     """Queue FAILED or ABORTED jobs once more: the same jobs, their checkpoints kept."""
     date = moment(expires, "--expires") if expires is not None else None
     async with jobs_of(call) as jobs:
-        if instance:
-            return await apply_to_each(call, job_ids, jobs.instances.restart)
-        return await apply_to_each(call, job_ids, lambda job_id: jobs.restart(job_id, expiration_date=date))
+        restarted = jobs.instances.restart if instance else jobs.restart
+        return await apply_to_each(call, job_ids, lambda one: restarted(one, expiration_date=date))
 
 
 async def rerun(call: Call, job_ids: JobIds) -> int:

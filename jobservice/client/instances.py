@@ -106,12 +106,15 @@ class Instances:
             raise UnknownInstance(instance_id)
         return told
 
-    async def restart(self, instance_id: UUID) -> list[CommandResult]:
-        """FAILED / ABORTED → QUEUED for the job that has executed it last. Raises UnknownInstance, NotLegal."""
+    async def restart(self, instance_id: UUID, *, expiration_date: datetime | None = None) -> list[CommandResult]:
+        """FAILED / ABORTED → QUEUED for the job that has executed it last. Raises UnknownInstance, NotLegal.
+
+        An expiration date in the past has to be replaced, as for a restart by the job's id.
+        """
         instance = await self.get(instance_id)
         async with self._database.use() as connection:
             ids = [] if instance.last_job is None else [instance.last_job]
-            return all_accepted("restart", await self._commands.restart(connection, ids))
+            return all_accepted("restart", await self._commands.restart(connection, ids, expiration=expiration_date))
 
     async def _told(self, connection: Any, row: dict[str, Any] | None) -> InstanceInfo | None:
         if row is None:

@@ -9,9 +9,19 @@ from jobservice.domain.retry import retry_delay
 from jobservice.pool.failures import failed
 from jobservice.sdk.definition import JobDefinition
 from jobservice.sdk.results import ResultNotEncodable
+from jobservice.steps.book import AlreadyComplete, RestartPrevented, StartLimitReached
+from jobservice.steps.parts_run import PartsFailed
 
-_ALWAYS_SO = (DefinitionError, InvalidSubmission, ResultNotEncodable)
-"""Errors in the job's own writing: another attempt would do the work again and end in the same way."""
+_ALWAYS_SO = (
+    DefinitionError,
+    InvalidSubmission,
+    ResultNotEncodable,
+    AlreadyComplete,
+    RestartPrevented,
+    StartLimitReached,
+    PartsFailed,
+)
+"""Another attempt would end in the same way: errors in the job's own writing, and parts that had their own attempts."""
 
 
 def outcome_of_failure(

@@ -10,7 +10,7 @@ from jobservice.domain.claimed import ClaimedJob, ClaimedStage
 from jobservice.domain.states import JobStatus
 from jobservice.sdk.job_info import JobInfo
 from jobservice.sdk.pipeline import PipelineInfo, StageInfo
-from jobservice.sdk.references import may_refer, resolve
+from jobservice.sdk.references import escaped, may_refer, resolve
 
 _STAGE = TypeAdapter(StageInfo)
 _PIPELINE = TypeAdapter(PipelineInfo)
@@ -60,6 +60,11 @@ def parameters_of(claimed: ClaimedJob) -> str:
     stage = claimed.stage
     data = None if stage is None else {"stage": _data_in(stage.stage), "pipeline": _data_in(stage.pipeline)}
     return resolve(claimed.parameters, data)
+
+
+def parameters_of_parts(claimed: ClaimedJob) -> str:
+    """The same for the parts of its steps: they belong to another pipeline, and find nothing to put in any more."""
+    return escaped(parameters_of(claimed))
 
 
 @lru_cache(maxsize=8)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from jobservice.domain.outcomes import Parked
+from jobservice.pool.claimed_info import parameters_of_parts
 from jobservice.pool.executors import EndedElsewhere
 from jobservice.sdk.abstract_job import AbstractJob, instantiate
 from jobservice.sdk.definition import JobDefinition
@@ -36,7 +37,14 @@ class StepsExecutor:
     async def execute(self, job: StepsJob, arguments: dict[str, Any]) -> object:
         """The result; EndedElsewhere with Parked while parts run as jobs of their own."""
         context = job.context
-        result = await self._runner.run(job.job, context.claimed, job.definition, arguments, lambda: context.is_leaving)
+        result = await self._runner.run(
+            job.job,
+            context.claimed,
+            job.definition,
+            arguments,
+            of_parts=lambda: parameters_of_parts(context.claimed),
+            leaving=lambda: context.is_leaving,
+        )
         if isinstance(result, Parked):
             raise EndedElsewhere(result)
         return result

@@ -37,9 +37,14 @@ def resolve(parameters: str, data: Mapping[str, Mapping[str, Any]] | None) -> st
             raise JobParameterMissing(f"${source}.{name}", f"the data of its {source} has no such member")
         return data[source][name]
 
-    plain = json.loads(parameters)
-    replaced = {parameter: _replaced(value, find) for parameter, value in plain.items()}
-    return dump(replaced)
+    return dump({parameter: _replaced(value, find) for parameter, value in json.loads(parameters).items()})
+
+
+def escaped(parameters: str) -> str:
+    """The parameters so that `resolve` gives these: what looks like a reference in them is none."""
+    if not may_refer(parameters):
+        return parameters
+    return dump({parameter: _escaped(value) for parameter, value in json.loads(parameters).items()})
 
 
 def without_references(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], frozenset[str]]:
@@ -70,6 +75,18 @@ def _replaced(value: Any, find: Find) -> Any:
         if source in _SOURCES and key != source:
             return _referred(key, source, only, find)
     return {name: _replaced(member, find) for name, member in value.items()}
+
+
+def _escaped(value: Any) -> Any:
+    if type(value) is list:
+        return [_escaped(each) for each in value]
+    if type(value) is not dict:
+        return value
+    if len(value) == 1:
+        ((key, only),) = value.items()
+        if key != key.lstrip("$") in _SOURCES:
+            return {f"${key}": _escaped(only)}
+    return {name: _escaped(member) for name, member in value.items()}
 
 
 def _referred(key: str, source: str, only: Any, find: Find) -> Any:

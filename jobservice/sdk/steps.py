@@ -134,10 +134,11 @@ class Listener:
         """Before the first step of a run."""
 
     def after_job(self, context: StepContext, error: BaseException | None) -> Any:
-        """After the last step that ran; `error` where the run failed or was ended."""
+        """After the last step that ran; `error` where the run failed, a JobAborted where it was stopped or handed back,
+        or waits for the parts of a step, to go on in another run."""
 
     def before_step(self, context: StepContext, step: str) -> Any:
-        """Not for steps that are complete."""
+        """Not for steps that are complete. Of one in parts before they run, and again before they are aggregated."""
 
     def after_step(self, context: StepContext, step: str, error: BaseException | None) -> Any:
         """After its end was stored, or after it failed."""

@@ -268,6 +268,15 @@ class Book:
             async for row in self._sql.parts(connection, instance=instance, step=step)
         ]
 
+    async def stood_in(
+        self, connection: asyncpg.Connection, instance: UUID, step: str, stand_in: str, *, epoch: str
+    ) -> str | None:
+        """Why the step has failed in this start of the job, where its stand-in was begun; else None."""
+        reason: str | None = await self._sql.stood_in(
+            connection, instance=instance, step=step, stand_in=stand_in, epoch=epoch
+        )
+        return reason
+
     async def totals(self, connection: asyncpg.Connection, instance: UUID, *, beside: str) -> tuple[int, int]:
         """Items read and committed over all steps but `beside`, and how many there are in them."""
         row = await self._sql.totals(connection, instance=instance, beside=beside)

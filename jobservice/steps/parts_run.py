@@ -3,12 +3,12 @@
 The job itself holds no slot meanwhile: PartsWait parks it, and the transaction that ends the last part queues it again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
-from typing import Any
 
-from jobservice.domain.errors import JobServiceError
+from jobservice.domain.errors import JobAborted, JobServiceError
 from jobservice.sdk.definition import JobDefinition
+from jobservice.sdk.json_values import RESULT_DEPTH_MAX, dump, to_plain
 from jobservice.sdk.steps import Chunk, Counts, PartResult, Range
 from jobservice.steps.book import PartRow, StepState
 from jobservice.steps.calling import call
@@ -19,45 +19,44 @@ EPOCH = "$parts"
 
 
 class PartsFailed(JobServiceError):
-    """Parts of a step have failed, or its plan has too many; the text names them."""
+    """Parts of a step have failed as often as they may, or its plan has too many; the text names them."""
 
 
-class PartsWait(BaseException):
-    """The parts of a step are to run before the job goes on. No error: only the runner may catch it."""
+class PartsWait(JobAborted):
+    """The run ends, and the job goes on when the parts of a step have ended. Listeners see it as they see a stop."""
 
-    def __init__(self, plan: dict[str, Any]) -> None:
-        super().__init__("the parts of a step run")
+    def __init__(self, step: str, plan: str) -> None:
+        super().__init__(f"the parts of step {step} run as jobs of their own")
         self.plan = plan
 
 
 class PartsRun:
     """`execute` returns when all parts have succeeded and are aggregated."""
 
-    def __init__(self, run: StepRun, definition: JobDefinition, parameters: Mapping[str, Any]) -> None:
+    def __init__(self, run: StepRun, definition: JobDefinition, parameters: Callable[[], str]) -> None:
+        """`parameters`: those of its parts, as JSON."""
         self._run = run
         self._definition = definition
         self._parameters = parameters
 
     async def execute(self, step: Chunk, state: StepState) -> None:
         """Raises PartsWait while parts are to run, PartsFailed where some of this start have failed."""
+        await self._run.with_listeners("step", step.name, self._execute(step, state))
+
+    async def _execute(self, step: Chunk, state: StepState) -> None:
         run = self._run
         parts = await run.connections.settled(lambda c: run.book.parts(c, run.instance.id, step.name))
         unfinished = [part for part in parts if part.status != "SUCCEEDED"]
         ranges = () if parts else await self._ranges(step, state)
         if ranges or (unfinished and state.state.get(EPOCH) != run.instance.epoch):
             await run.connections.settled(lambda c: run.book.end(c, run.instance.id, state, "PARKED", did=Counts()))
-            raise PartsWait(self._plan(step, ranges))
-        await run.with_listeners("step", step.name, self._end(step, state, parts, unfinished))
-
-    async def _end(
-        self, step: Chunk, state: StepState, parts: Sequence[PartRow], unfinished: Sequence[PartRow]
-    ) -> None:
+            raise PartsWait(step.name, self._plan(step, ranges))
         try:
             if unfinished:
                 raise PartsFailed(_failures(step, parts, unfinished))
             await self._aggregate(step, state, parts)
         except Exception as error:
-            await self._run.end_badly(state, Counts(), error)
+            await run.end_badly(state, Counts(), error)
             raise
 
     async def _ranges(self, step: Chunk, state: StepState) -> Sequence[Range]:
@@ -78,15 +77,16 @@ class PartsRun:
         finally:
             context.connection = None
 
-    def _plan(self, step: Chunk, ranges: Sequence[Range]) -> dict[str, Any]:
-        return {
+    def _plan(self, step: Chunk, ranges: Sequence[Range]) -> str:
+        plan = {
             "instance_id": str(self._run.instance.id),
             "step": step.name,
             "parts": [{"low": each.low, "high": each.high} for each in ranges],
-            "parameters": self._parameters,
             "max_attempts": self._definition.max_attempts,
             "epoch": self._run.instance.epoch,
         }
+        # The parameters as they are: read and written again, their numbers would lose digits.
+        return f'{dump(to_plain(plan, RESULT_DEPTH_MAX))[:-1]},"parameters":{self._parameters()}}}'
 
     async def _aggregate(self, step: Chunk, state: StepState, parts: Sequence[PartRow]) -> None:
         run = self._run

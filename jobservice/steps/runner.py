@@ -12,7 +12,6 @@ from jobservice.domain.errors import JobAborted, JobParameterInvalid
 from jobservice.domain.outcomes import Parked
 from jobservice.sdk.abstract_job import AbstractJob
 from jobservice.sdk.definition import JobDefinition
-from jobservice.sdk.json_values import RESULT_DEPTH_MAX, dump, to_plain
 from jobservice.sdk.step_parameters import PART, step_parameters_of
 from jobservice.sdk.steps import Chunk, Partition, Task
 from jobservice.steps.book import Book, Instance, RunLost, StepState
@@ -38,11 +37,14 @@ class StepRunner:
         claimed: ClaimedJob,
         definition: JobDefinition,
         arguments: Mapping[str, Any],
+        *,
+        of_parts: Callable[[], str],
         leaving: Callable[[], bool],
     ) -> object:
         """The job's result or a Parked. Raises what a step raises, JobAborted when the run is to end.
 
-        `leaving`: whether the run is to end without an end of its job.
+        `of_parts`: the parameters of the jobs of parts, as JSON. `leaving`: whether the run is to end without an end
+        of its job.
         """
         for name, value in step_parameters_of(type(job)).values(arguments).items():
             setattr(job, name, value)
@@ -53,6 +55,7 @@ class StepRunner:
             arguments=arguments,
             book=book,
             connections=self._connections,
+            of_parts=of_parts,
             leaving=leaving,
         )
         try:
@@ -60,7 +63,7 @@ class StepRunner:
                 return await run.one_part(arguments[PART], epoch=str(claimed.card.job_id))
             return await run.all_steps()
         except PartsWait as waits:
-            return Parked(dump(to_plain(waits.plan, RESULT_DEPTH_MAX)))
+            return Parked(waits.plan)
 
 
 class _JobRun:
@@ -74,6 +77,7 @@ class _JobRun:
         arguments: Mapping[str, Any],
         book: Book,
         connections: StepConnections,
+        of_parts: Callable[[], str],
         leaving: Callable[[], bool],
     ) -> None:
         self._job = job
@@ -81,6 +85,7 @@ class _JobRun:
         self._arguments = arguments
         self._book = book
         self._connections = connections
+        self._of_parts = of_parts
         self._leaving = leaving
         self._listeners = Listeners(type(job).listeners, job.log)
 
@@ -136,18 +141,31 @@ class _JobRun:
         for name, step in by_name.items():
             if name in stand_ins:
                 continue
+            failed = await self._stood_in(instance, step)
             try:
-                steps[name] = await self._step(instance, step)
+                if failed is None:
+                    steps[name] = await self._step(instance, step)
             except (JobAborted, RunLost):
                 raise
             except Exception as error:
                 if step.on_failure is None:
                     raise
-                self._job.log.warning("step.stand_in", step=name, stand_in=step.on_failure, reason=str(error))
-                steps[name] = {"failed": f"{type(error).__name__}: {error}"}
+                failed = f"{type(error).__name__}: {error}"
+                self._job.log.warning("step.stand_in", step=name, stand_in=step.on_failure, reason=failed)
+            if failed is not None and step.on_failure is not None:
+                steps[name] = {"failed": failed}
                 steps[step.on_failure] = await self._step(instance, by_name[step.on_failure])
                 break
         return steps
+
+    async def _stood_in(self, instance: Instance, step: Task | Chunk) -> str | None:
+        """Why it has failed, where another run of this start of the job has gone over to its stand-in already."""
+        stand_in = step.on_failure
+        if stand_in is None:
+            return None
+        return await self._connections.settled(
+            lambda c: self._book.stood_in(c, instance.id, step.name, stand_in, epoch=instance.epoch)
+        )
 
     async def _step(self, instance: Instance, step: Task | Chunk) -> dict[str, Any]:
         if (reason := self._job._context.ending) is not None:
@@ -176,7 +194,7 @@ class _JobRun:
         if await self._is_whole(instance, step, state):
             await run.chunks(step, state)
         else:
-            await PartsRun(run, self._definition, self._job.info.parameters).execute(step, state)
+            await PartsRun(run, self._definition, self._of_parts).execute(step, state)
         return told(state.counts)
 
     async def _is_whole(self, instance: Instance, step: Chunk, state: StepState) -> bool:

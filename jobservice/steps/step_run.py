@@ -8,7 +8,7 @@ from typing import Any
 from jobservice.domain.errors import JobAborted
 from jobservice.sdk.abstract_job import AbstractJob
 from jobservice.sdk.steps import Chunk, Counts, Task
-from jobservice.steps.book import WHOLE, Book, Instance, StepState
+from jobservice.steps.book import WHOLE, Book, Instance, RunLost, StepState
 from jobservice.steps.calling import Listeners, call
 from jobservice.steps.chunk_run import ChunkRun, delay_of
 from jobservice.steps.connections import RECONNECTS, ConnectionGone, StepConnections, pause_before
@@ -119,13 +119,15 @@ class StepRun:
         while True:
             before = self.context.remember()
             try:
+                if (reason := self.job._context.ending) is not None:
+                    raise JobAborted(reason)
                 await self._task_once(step, state)
                 return
             except Exception as error:
                 self.context.go_back(before)
                 policy = step.retry
                 gives_up = policy is None or attempt > policy.times or not isinstance(error, policy.on)
-                if policy is None or gives_up or isinstance(error, JobAborted):
+                if policy is None or gives_up or isinstance(error, JobAborted | RunLost):
                     await self.end_badly(state, Counts(), error)
                     raise
                 await self._listeners.tell("on_retry", self.context, "task", error, attempt)

@@ -43,7 +43,12 @@ WITH fence AS MATERIALIZED (
 ), ended AS (
   UPDATE jobservice.step_execution x
   SET status = CASE WHEN :status IN ('ABORTED', 'HANDED_BACK', 'PARKED') THEN x.status ELSE :status END, context = coalesce(:context::text::jsonb, x.context),
-      stop_date = clock_timestamp(), exit_description = coalesce(:exit_description, x.exit_description), error_type = :error_type, error_message = :error_message, rollbacks = :all_rollbacks
+      stop_date = clock_timestamp(), exit_description = coalesce(:exit_description, x.exit_description), error_type = :error_type, error_message = :error_message, rollbacks = :all_rollbacks,
+      -- of a step in parts, which commits no chunk itself
+      read = coalesce(p.read, x.read), filtered = coalesce(p.filtered, x.filtered), written = coalesce(p.written, x.written), skipped = coalesce(p.skipped, x.skipped),
+      commits = coalesce(p.commits, x.commits)
+  FROM (SELECT sum(y.read) AS read, sum(y.filtered) AS filtered, sum(y.written) AS written, sum(y.skipped) AS skipped, sum(y.commits) AS commits
+        FROM jobservice.step_execution y WHERE :part = -1 AND :status = 'SUCCEEDED' AND y.instance_id = :instance::uuid AND y.step = :step AND y.part >= 0) p
   WHERE x.instance_id = :instance::uuid AND x.step = :step AND x.part = :part::integer AND x.job_id = :job::uuid AND x.run = :run::integer AND x.status IN ('STARTED', :status)
     AND EXISTS (SELECT FROM fence)
   RETURNING x.instance_id
@@ -73,7 +78,15 @@ FROM jobservice.step_execution x WHERE x.instance_id = :instance::uuid AND x.ste
 -- name: totals(instance, beside)^
 -- What is committed of what was counted, over all steps but this one.
 SELECT coalesce(sum(x.read), 0)::bigint AS done, coalesce(sum(coalesce(x.expected, x.read)), 0)::bigint AS expected
-FROM jobservice.step_execution x WHERE x.instance_id = :instance::uuid AND x.step <> :beside;
+FROM jobservice.step_execution x
+WHERE x.instance_id = :instance::uuid AND x.step <> :beside
+  AND (x.part >= 0 OR NOT EXISTS (SELECT FROM jobservice.step_execution p WHERE p.instance_id = x.instance_id AND p.step = x.step AND p.part >= 0));
+
+-- name: stood_in(instance, step, stand_in, epoch)$
+-- Why a step has failed in this start of the job, where the one that stands in for it was begun; else nothing.
+SELECT concat_ws(': ', x.error_type, x.error_message)
+FROM jobservice.step_execution x JOIN jobservice.step_execution s ON s.instance_id = x.instance_id AND s.step = :stand_in AND s.part = -1 AND s.epoch = :epoch
+WHERE x.instance_id = :instance::uuid AND x.step = :step AND x.part = -1 AND x.status = 'FAILED' AND x.epoch = :epoch;
 
 -- name: instance_of_part(instance, step, part, job)^
 -- For the run of a part: no row where this job is not one that the service itself has made for that part.

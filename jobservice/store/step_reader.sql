@@ -15,10 +15,15 @@ SELECT i.id, i.tenant, i.job_class, i.generation, i.parameters::text, i.status, 
 FROM jobservice.job_instance i WHERE i.id = :id::uuid;
 
 -- name: steps(instance)
--- In the order in which they were begun, each with its parts behind it.
-SELECT x.step, x.part, x.status, x.job_id, x.run, x.starts, x.low::text, x.high::text, x.position::text, x.expected, x.read, x.filtered, x.written, x.skipped, x.commits,
-       x.rollbacks, x.exit_description, x.error_type, x.error_message, x.start_date, x.stop_date
-FROM jobservice.step_execution x
+-- In the order in which they were begun, each with its parts behind it; the counts of a step in parts are those of its parts together.
+SELECT x.step, x.part, x.status, x.job_id, x.run, x.starts, x.low::text, x.high::text, x.position::text, coalesce(p.expected, x.expected) AS expected,
+       coalesce(p.read, x.read) AS read, coalesce(p.filtered, x.filtered) AS filtered, coalesce(p.written, x.written) AS written, coalesce(p.skipped, x.skipped) AS skipped,
+       coalesce(p.commits, x.commits) AS commits, coalesce(p.rollbacks, x.rollbacks) AS rollbacks,
+       x.exit_description, x.error_type, x.error_message, x.start_date, x.stop_date
+FROM jobservice.step_execution x, LATERAL (
+  SELECT CASE WHEN count(*) = count(y.expected) THEN sum(y.expected)::bigint END AS expected, sum(y.read)::bigint AS read, sum(y.filtered)::bigint AS filtered,
+         sum(y.written)::bigint AS written, sum(y.skipped)::bigint AS skipped, sum(y.commits)::bigint AS commits, sum(y.rollbacks)::bigint AS rollbacks
+  FROM jobservice.step_execution y WHERE x.part = -1 AND y.instance_id = x.instance_id AND y.step = x.step AND y.part >= 0) p
 WHERE x.instance_id = :instance::uuid
 ORDER BY (SELECT min(w.start_date) FROM jobservice.step_execution w WHERE w.instance_id = x.instance_id AND w.step = x.step AND w.part = -1) NULLS LAST, x.step, x.part;
 

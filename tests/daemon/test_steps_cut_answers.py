@@ -12,8 +12,9 @@ from daemons import until
 from factory import make_daemon, make_job
 from lossy_line import LossyLine
 
+from jobservice.domain.errors import JobAborted
 from jobservice.domain.states import JobStatus
-from jobservice.sdk.steps import At, Chunk, Counts, Task
+from jobservice.sdk.steps import At, Chunk, Counts, RetryPolicy, Task
 from jobservice.steps.book import Book, Instance, RunLost, StepState
 from jobservice.steps.calling import Listeners
 from jobservice.steps.connections import StepConnections
@@ -174,3 +175,37 @@ async def test_a_checkpoint_that_does_not_follow_the_last_commit_is_refused(scen
 
     with pytest.raises(RunLost):
         await scene.book.checkpoint(scene.direct, scene.instance.id, state, position=10, context={})
+
+
+async def test_a_task_whose_run_was_taken_from_its_daemon_is_not_tried_again_whatever_its_policy_says(
+    scene: Scene,
+) -> None:
+    tries = []
+
+    async def work(context: Any) -> None:
+        tries.append(1)
+        await scene.direct.execute("UPDATE jobservice.job_info SET run = run + 1 WHERE id = $1", scene.job)
+
+    state = await scene.begun("once")
+
+    with pytest.raises(RunLost):
+        await scene.run(state).task(Task("once", work, retry=RetryPolicy(times=3, backoff=0)), state)
+
+    assert len(tries) == 1
+
+
+async def test_a_stop_between_two_tries_of_a_task_ends_it(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = []
+
+    async def work(context: Any) -> None:
+        tries.append(1)
+        monkeypatch.setattr(_Progress, "ending", "stopped")
+        raise OSError("not today")
+
+    state = await scene.begun("once")
+
+    with pytest.raises(JobAborted):
+        await scene.run(state).task(Task("once", work, retry=RetryPolicy(times=3, backoff=0)), state)
+
+    assert len(tries) == 1
+    assert await scene.direct.fetchval("SELECT status FROM jobservice.step_run") == "ABORTED"

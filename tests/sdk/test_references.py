@@ -9,7 +9,7 @@ import pytest
 from jobservice import AbstractJob, JobInfo, JobParameterMissing, Pipeline, Stage
 from jobservice.domain.errors import InvalidSubmission
 from jobservice.sdk.pipeline import stage_job
-from jobservice.sdk.references import may_refer, resolve
+from jobservice.sdk.references import escaped, may_refer, resolve
 
 DATA = {"stage": {"size": 2**70, "tile": {"x": [1, None]}, "none": None}, "pipeline": {"bucket": "maps"}}
 
@@ -105,3 +105,19 @@ def test_what_no_reference_can_mend_is_refused_when_it_is_submitted(parameters: 
 
     assert refused.value.field is not None
     assert refused.value.field.startswith("parameters.")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"$stage": "size"},
+        {"$$stage": "size"},
+        {"$stage": {"$pipeline": "x"}},
+        {"$stage": 1.5},
+        {"a": [{"$pipeline": "x"}]},
+    ],
+)
+def test_what_is_escaped_is_resolved_to_itself(value: dict[str, Any]) -> None:
+    text = json.dumps({"p": value})
+
+    assert json.loads(resolve(escaped(text), None)) == json.loads(text)

@@ -1,0 +1,192 @@
+"""A job that waits for the parts of its step: what it keeps meanwhile, and how it goes on."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from daemons import Books, Daemons, until
+from step_tables import StepTables
+from trial_jobs.steps import DIARY
+
+from jobservice.client.service import JobInfoService
+from jobservice.domain.errors import NotLegal
+from jobservice.lifecycle.commands import Commands
+
+
+@pytest.fixture
+async def tables(books: Books, database_url: str, monkeypatch: pytest.MonkeyPatch) -> StepTables:
+    tables = StepTables(books.connection)
+    await tables.make(database_url, monkeypatch)
+    return tables
+
+
+async def parked(tables: StepTables, job_id: Any) -> None:
+    async def waits() -> bool:
+        job = await tables.job(job_id)
+        return bool((job["status"], job["held"]) == ("PENDING", "parts"))
+
+    await until(waits, "the job waits for its parts")
+
+
+async def test_a_job_keeps_its_concurrency_key_while_its_parts_run(
+    daemons: Daemons, tables: StepTables, database_url: str
+) -> None:
+    await daemons.start()
+    first = await tables.submit("PartsWaitForDoors", concurrency_key="till")
+    await parked(tables, first)
+
+    second = await tables.submit("NoOp", concurrency_key="till", priority=9)
+    await tables.is_in(await tables.submit("NoOp"), "SUCCEEDED")
+    async with JobInfoService.connect(database_url) as jobs:
+        why = await jobs.why_not_running(second)
+
+    assert (await tables.job(second))["status"] == "QUEUED"
+    assert why == [f"the concurrency key till is held by {first}"]
+    await tables.open_door(100)
+    await tables.is_in(second, "SUCCEEDED")
+    assert (await tables.job(first))["stop_date"] <= (await tables.job(second))["claim_date"]
+
+
+async def test_a_job_that_is_stopped_while_its_parts_run_gives_its_concurrency_key_back(
+    daemons: Daemons, tables: StepTables
+) -> None:
+    await daemons.start(pool={"stop_grace": 60.0})
+    first = await tables.submit("PartsWaitForDoors", concurrency_key="till")
+    await parked(tables, first)
+    second = await tables.submit("NoOp", concurrency_key="till")
+
+    await tables.stop(first)
+
+    await tables.is_in(second, "SUCCEEDED")
+    await Commands().restart(tables.connection, [first])
+    await tables.open_door(100)
+    await tables.is_in(first, "SUCCEEDED")
+
+
+async def test_a_job_that_began_in_time_does_not_expire_while_its_parts_run(
+    daemons: Daemons, tables: StepTables
+) -> None:
+    await daemons.start()
+    job_id = await tables.submit("PartsWaitForDoors", expiration_date=datetime.now(UTC) + timedelta(hours=1))
+    await parked(tables, job_id)
+
+    await tables.connection.execute(
+        "UPDATE jobservice.job_info SET expiration_date = clock_timestamp() WHERE id = $1", job_id
+    )
+    await tables.open_door(100)
+
+    job = await tables.is_in(job_id, "SUCCEEDED", "FAILED")
+    assert job["status"] == "SUCCEEDED", job["error_message"]
+
+
+async def test_parts_see_the_parameters_of_their_job_as_it_sees_them_itself(
+    daemons: Daemons, tables: StepTables
+) -> None:
+    await daemons.start()
+    parameters = '{"rate": "0.12345678901234567890123", "limit": {"$stage": "limit"}, "what": {"$$stage": "limit"}}'
+    job = f'{{"job_class": "PartsSeeParameters", "parameters": {parameters}}}'
+    stage = f'{{"name": "s", "data": {{"limit": 7}}, "jobs": [{job}]}}'
+
+    await tables.connection.fetchrow(
+        "SELECT * FROM jobservice.submit_pipeline($1::text::jsonb)", f'{{"name": "p", "stages": [{stage}]}}'
+    )
+
+    await tables.all_final()
+    assert await tables.value("SELECT array_agg(DISTINCT error_message) FROM jobservice.job_info") == [None]
+    notes = await tables.connection.fetch("SELECT note, count(*) FROM target GROUP BY note")
+    assert [tuple(each) for each in notes] == [("0.12345678901234567890123 7 {'$stage': 'limit'}", 95)]
+
+
+async def test_parts_are_tried_as_often_as_the_job_may_be_and_the_job_itself_is_not_tried_again(
+    daemons: Daemons, tables: StepTables
+) -> None:
+    await daemons.start()
+
+    job = await tables.is_in(await tables.submit("PartsNeverSucceed"), "FAILED", "SUCCEEDED")
+
+    assert "2 of its 2 parts did not succeed; part 0: OSError: not today" in job["error_message"]
+    assert await tables.value("SELECT last_value FROM throws") == 2 * 3
+    assert await tables.value("SELECT count(*) FROM jobservice.job_run WHERE ending = 'retried'") == 2 * 2
+
+
+async def test_a_step_with_parts_has_their_counts_together_also_after_it_is_complete(
+    daemons: Daemons, tables: StepTables, database_url: str
+) -> None:
+    await daemons.start()
+    job_id = await tables.submit("CopiesAndEnters")
+    await tables.is_in(job_id, "FAILED", "SUCCEEDED")
+
+    await tables.open_door()
+    await Commands().restart(tables.connection, [job_id])
+
+    job = await tables.is_in(job_id, "FAILED", "SUCCEEDED")
+    counts = {"read": 95, "filtered": 0, "written": 95, "skipped": 0, "commits": 12, "rollbacks": 0}
+    assert json.loads(job["result"])["steps"]["copy"] == counts
+    async with JobInfoService.connect(database_url) as jobs:
+        instance = await jobs.instances.of(job_id)
+    assert instance is not None
+    step = next(each for each in instance.steps if (each.step, each.part) == ("copy", None))
+    assert {name: getattr(step, name) for name in counts} == counts
+
+
+async def test_a_step_whose_parts_run_tells_their_counts_together(
+    daemons: Daemons, tables: StepTables, database_url: str
+) -> None:
+    await daemons.start()
+    job_id = await tables.submit("PartsWaitForDoors")
+    await tables.open_door(1)
+    await tables.copied(3 * 8)
+
+    async with JobInfoService.connect(database_url) as jobs:
+        instance = await jobs.instances.of(job_id)
+
+    assert instance is not None
+    step = next(each for each in instance.steps if each.part is None)
+    assert (step.status, step.read, step.commits) == ("STARTED", 3 * 8, 8)
+
+
+async def test_listeners_are_told_of_a_step_with_parts_before_they_run_and_that_the_job_waits_for_them(
+    daemons: Daemons, tables: StepTables
+) -> None:
+    await daemons.start()
+
+    await tables.is_in(await tables.submit("ToldOfParts"), "SUCCEEDED", "FAILED")
+
+    of_the_job = [line for line in DIARY.lines if not line.startswith(("before_chunk", "after_chunk"))]
+    waits = "PartsWait"  # a JobAborted
+    assert of_the_job[:4] == ["before_job", "before_step copy", f"after_step copy {waits}", f"after_job {waits}"]
+    assert of_the_job[-4:] == ["before_job", "before_step copy", "after_step copy NoneType", "after_job NoneType"]
+
+
+async def test_a_restart_by_instance_takes_a_new_expiration_date_as_one_by_job_does(
+    daemons: Daemons, tables: StepTables, database_url: str
+) -> None:
+    await daemons.start()
+    job_id = await tables.submit("CopiesAndEnters", expiration_date=datetime.now(UTC) + timedelta(hours=1))
+    await tables.is_in(job_id, "FAILED", "SUCCEEDED")
+    await tables.connection.execute(
+        "UPDATE jobservice.job_info SET expiration_date = clock_timestamp() WHERE id = $1", job_id
+    )
+    await tables.open_door()
+
+    async with JobInfoService.connect(database_url) as jobs:
+        instance = await jobs.instances.of(job_id)
+        assert instance is not None
+        with pytest.raises(NotLegal, match="expiration date has passed"):
+            await jobs.instances.restart(instance.instance_id)
+        await jobs.instances.restart(instance.instance_id, expiration_date=datetime.now(UTC) + timedelta(hours=1))
+
+    await tables.is_in(job_id, "SUCCEEDED")
+
+
+async def test_what_stands_in_for_a_failed_step_goes_on_in_the_next_run_and_the_failed_one_is_not_tried_again(
+    daemons: Daemons, tables: StepTables
+) -> None:
+    await daemons.start()
+
+    job = await tables.is_in(await tables.submit("PartsStandIn"), "SUCCEEDED", "FAILED")
+
+    assert job["status"] == "SUCCEEDED", job["error_message"]
+    assert await tables.value("SELECT last_value FROM throws") == 1
+    assert await tables.all_copied() == "95 95"
