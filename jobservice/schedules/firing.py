@@ -1,7 +1,7 @@
 """Fires the ticks that have come, each exactly once, however many daemons look.
 
-One transaction takes the schedule's row, submits and writes the next fire date; who finds a row held leaves it to its
-holder. After a crash the row says what it said before, and nothing was submitted.
+One transaction takes the rows of some schedules, submits for each and writes its next fire date; who finds a row held
+leaves it to its holder. After a crash the rows say what they said before, and nothing was submitted.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ import structlog
 from jobservice.domain.cron import BadTiming
 from jobservice.domain.errors import InvalidSubmission
 from jobservice.domain.schedule_definition import Definition
-from jobservice.domain.schedules import Look, Missed, look
+from jobservice.domain.schedules import BATCH, Look, Missed, look
 from jobservice.schedules.rows import definition_of
 from jobservice.schedules.ticks import Ticks
 from jobservice.store.failures import TRY_AGAIN, describe
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 _FILE = Path(__file__).with_name("schedules.sql")
 AT_ONCE = 20
-"""Schedules looked at in one round: others use the connection, too."""
+"""Schedules looked at in one round, most often in one transaction: others use the connection, too."""
 
 
 @dataclass(slots=True)
@@ -60,6 +60,23 @@ class _Done:
             told.warning("schedule.miss", ticks=self.missed, reason=str(self.why))
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What one look at a schedule comes to."""
+
+    row: Any
+    definition: Definition
+    seen: Look
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.definition.tenant, self.definition.name
+
+
+class _MustWait(Exception):
+    """Somebody holds what the submission needs. It was taken back."""
+
+
 class Firing:
     """The due schedules of one schema."""
 
@@ -68,68 +85,123 @@ class Firing:
         self._ticks = Ticks(schema=schema)
 
     async def fire_due(self, connection: asyncpg.Connection) -> Fired:
-        """Fires what is due, one transaction for each schedule."""
+        """Fires what is due, some schedules in one transaction; it ends with one that must wait for others."""
         fired = Fired()
-        for _ in range(AT_ONCE):
-            if not await self._fire_next(connection, fired):
+        looked = 0
+        while looked < AT_ONCE:
+            wanted = AT_ONCE - looked
+            async with connection.transaction():
+                rows = await self._lock_due(connection, fired, wanted)
+                done, waits = await self._fire_some(connection, rows)
+            for row, each in done:
+                each.tell(row)
+            ticks = sum(each.fired for _, each in done)
+            fired.ticks += ticks
+            fired.passed += waits
+            looked += len(done) + len(waits)
+            if len(done) + len(waits) == len(rows) < wanted and ticks < BATCH:
                 return fired
         fired.more = True
         return fired
 
-    async def _fire_next(self, connection: asyncpg.Connection, fired: Fired) -> bool:
-        """One schedule; False when none is left."""
-        row: Any = None
-        try:
-            async with connection.transaction():
-                row = await self._sql.lock_due(
-                    connection,
-                    passed_tenants=[tenant for tenant, _ in fired.passed],
-                    passed_names=[name for _, name in fired.passed],
-                )
-                done = None if row is None else await self._fire(connection, row)
-        except TRY_AGAIN as error:
-            if row is None:
-                raise
-            log.info("schedule.wait", schedule=row["name"], tenant=row["tenant"], reason=describe(error))
-            fired.passed.append((row["tenant"], row["name"]))
-            return True
-        if done is None:
-            return False
-        done.tell(row)
-        fired.ticks += done.fired
-        return True
-
-    async def _fire(self, connection: asyncpg.Connection, row: Any) -> _Done:
-        moment = await self._sql.moment(connection, job_id=row["last_job_id"], pipeline_id=row["last_pipeline_id"])
-        try:
-            definition = definition_of(row)
-            seen = look(definition.timing, row["next_fire_date"], moment["now"], definition.policy, busy=moment["busy"])
-        except BadTiming as error:  # written by hand, or a zone that this machine does not know
-            await self._sql.break_off(connection, tenant=row["tenant"], name=row["name"], error=str(error))
-            return _Done(error=str(error))
-        done = await self._submit(connection, definition, seen)
-        await self._sql.advance(
+    async def _lock_due(self, connection: asyncpg.Connection, fired: Fired, most: int) -> list[Any]:
+        rows = self._sql.lock_due(
             connection,
-            tenant=definition.tenant,
-            name=definition.name,
-            next_date=seen.next_date,
-            fire_date=seen.fires[-1] if done.fired else None,
-            job_id=done.last_id if definition.job is not None else None,
-            pipeline_id=done.last_id if definition.job is None else None,
-            fired=done.fired,
-            missed=done.missed,
-            missed_date=done.missed_date,
-            reason=done.why,
-            error=done.error,
+            passed_tenants=[tenant for tenant, _ in fired.passed],
+            passed_names=[name for _, name in fired.passed],
+            batch=most,
         )
-        return done
+        return [row async for row in rows]
 
-    async def _submit(self, connection: asyncpg.Connection, definition: Definition, seen: Look) -> _Done:
+    async def _fire_some(
+        self, connection: asyncpg.Connection, rows: list[Any]
+    ) -> tuple[list[tuple[Any, _Done]], list[tuple[str, str]]]:
+        """Up to the first one that must wait, which is told apart, or to so many ticks as make a transaction long."""
+        plans, done = await self._planned(connection, rows)
+        together = await self._submit_together(connection, plans)
+        written: list[tuple[_Plan, _Done]] = []
+        waits: list[tuple[str, str]] = []
+        for plan in plans:
+            try:
+                written.append((plan, together.get(plan.key) or await self._submit(connection, plan)))
+            except _MustWait as error:
+                log.info("schedule.wait", schedule=plan.row["name"], tenant=plan.row["tenant"], reason=str(error))
+                waits.append(plan.key)
+                break
+        await self._advance(connection, written)
+        return [*done, *((plan.row, each) for plan, each in written)], waits
+
+    async def _planned(
+        self, connection: asyncpg.Connection, rows: list[Any]
+    ) -> tuple[list[_Plan], list[tuple[Any, _Done]]]:
+        """What each one comes to, up to so many ticks; those that cannot be reckoned are broken off and told apart."""
+        plans: list[_Plan] = []
+        broken: list[tuple[Any, _Done]] = []
+        moment = await self._sql.moment(
+            connection,
+            job_ids=[row["last_job_id"] for row in rows],
+            pipeline_ids=[row["last_pipeline_id"] for row in rows],
+        )
+        for row, busy in zip(rows, moment["busy"], strict=True):
+            try:
+                definition = definition_of(row)
+                seen = look(definition.timing, row["next_fire_date"], moment["now"], definition.policy, busy=busy)
+            except BadTiming as error:  # written by hand, or a zone that this machine does not know
+                await self._sql.break_off(connection, tenant=row["tenant"], name=row["name"], error=str(error))
+                broken.append((row, _Done(error=str(error))))
+                continue
+            plans.append(_Plan(row, definition, seen))
+            if sum(len(plan.seen.fires) for plan in plans) >= BATCH:
+                break
+        return plans, broken
+
+    async def _submit_together(
+        self, connection: asyncpg.Connection, plans: list[_Plan]
+    ) -> dict[tuple[str, str], _Done]:
+        """All jobs in one call. Nothing where one is refused or must wait: then each is submitted by itself."""
+        of_jobs = [plan for plan in plans if plan.definition.job is not None and plan.seen.fires]
+        if len(of_jobs) < 2:
+            return {}
+        try:
+            last_ids = await self._ticks.submit_jobs(
+                connection, [(each.definition, each.seen.fires) for each in of_jobs]
+            )
+        except InvalidSubmission:
+            return {}
+        except TRY_AGAIN:
+            return {}
+        return {plan.key: _fired(plan.seen, last) for plan, last in zip(of_jobs, last_ids, strict=True)}
+
+    async def _submit(self, connection: asyncpg.Connection, plan: _Plan) -> _Done:
+        seen = plan.seen
         if not seen.fires:
             return _Done(missed=seen.missed, missed_date=seen.missed_date, why=seen.why)
         try:
-            last = await self._ticks.submit(connection, definition, seen.fires)
+            return _fired(seen, await self._ticks.submit(connection, plan.definition, seen.fires))
+        except TRY_AGAIN as error:  # in a savepoint: the transaction goes on
+            raise _MustWait(describe(error)) from error
         except InvalidSubmission as refused:
             missed = seen.missed + len(seen.fires)
             return _Done(missed=missed, missed_date=seen.fires[-1], why=Missed.REFUSED, error=str(refused))
-        return _Done(len(seen.fires), last, seen.missed, seen.missed_date, seen.why)
+
+    async def _advance(self, connection: asyncpg.Connection, written: list[tuple[_Plan, _Done]]) -> None:
+        if not written:
+            return
+        await self._sql.advance(
+            connection,
+            tenants=[plan.definition.tenant for plan, _ in written],
+            names=[plan.definition.name for plan, _ in written],
+            next_dates=[plan.seen.next_date for plan, _ in written],
+            fire_dates=[plan.seen.fires[-1] if done.fired else None for plan, done in written],
+            job_ids=[done.last_id if plan.definition.job is not None else None for plan, done in written],
+            pipeline_ids=[done.last_id if plan.definition.job is None else None for plan, done in written],
+            fired=[done.fired for _, done in written],
+            missed=[done.missed for _, done in written],
+            missed_dates=[done.missed_date for _, done in written],
+            reasons=[done.why for _, done in written],
+            errors=[done.error for _, done in written],
+        )
+
+
+def _fired(seen: Look, last_id: UUID) -> _Done:
+    return _Done(len(seen.fires), last_id, seen.missed, seen.missed_date, seen.why)

@@ -1,19 +1,20 @@
 -- Statements about schedules: first those of whoever fires them, then those of whoever keeps them. Each belongs to a transaction of the caller.
 
--- name: lock_due(passed_tenants, passed_names)^
--- The schedule that is due for longest and that nobody else holds. What is due is looked for with now(), so that the index is searched.
+-- name: lock_due(passed_tenants, passed_names, batch)
+-- The schedules that are due for longest and that nobody else holds. What is due is looked for with now(), so that the index is searched.
 -- What its submission needs and somebody holds is not waited for: the schedule is passed over, the others come first.
 SELECT s.tenant, s.name, s.job::text, s.pipeline::text, s.cron, s.every, s.time_zone, s.catch_up, s.catch_up_within, s.overlap,
        s.next_fire_date, s.last_job_id, s.last_pipeline_id, set_config('lock_timeout', '500ms', true)
 FROM jobservice.schedule s
 WHERE NOT s.paused AND s.next_fire_date <= now() AND (s.tenant, s.name) NOT IN (SELECT * FROM unnest(:passed_tenants::text[], :passed_names::text[]))
-ORDER BY s.next_fire_date LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED;
+ORDER BY s.next_fire_date LIMIT :batch::integer FOR NO KEY UPDATE SKIP LOCKED;
 
--- name: moment(job_id, pipeline_id)^
--- The time, and whether what the last tick submitted still lives. A statement of its own: that of the lock may not see what was submitted last.
-SELECT clock_timestamp() AS now,
-       EXISTS (SELECT FROM jobservice.job_info j WHERE j.id = :job_id::uuid AND j.status IN ('PENDING', 'QUEUED', 'TO_BE_RUN', 'RUNNING'))
-       OR EXISTS (SELECT FROM jobservice.pipeline p WHERE p.id = :pipeline_id::uuid AND p.stop_date IS NULL) AS busy;
+-- name: moment(job_ids, pipeline_ids)^
+-- The time, and whether what the last tick of each submitted still lives. A statement of its own: that of the lock may not see what was submitted last.
+SELECT clock_timestamp() AS now, coalesce(array_agg(
+         EXISTS (SELECT FROM jobservice.job_info j WHERE j.id = t.job_id AND j.status IN ('PENDING', 'QUEUED', 'TO_BE_RUN', 'RUNNING'))
+         OR EXISTS (SELECT FROM jobservice.pipeline p WHERE p.id = t.pipeline_id AND p.stop_date IS NULL) ORDER BY t.n), '{}') AS busy
+FROM unnest(:job_ids::uuid[], :pipeline_ids::uuid[]) WITH ORDINALITY t(job_id, pipeline_id, n);
 
 -- name: submit_jobs(jobs)
 SELECT s.job_id AS id FROM jobservice.submit(:jobs::text::jsonb) s;
@@ -27,18 +28,21 @@ SELECT k.job_id FROM jobservice.idempotency_key k WHERE k.tenant = :tenant AND k
 -- name: pipeline_of_key(tenant, key)$
 SELECT p.id FROM jobservice.pipeline p WHERE p.tenant = :tenant AND p.idempotency_key = :key;
 
--- name: advance(tenant, name, next_date, fire_date, job_id, pipeline_id, fired, missed, missed_date, reason, error)!
+-- name: advance(tenants, names, next_dates, fire_dates, job_ids, pipeline_ids, fired, missed, missed_dates, reasons, errors)!
 UPDATE jobservice.schedule s
-SET next_fire_date     = :next_date::timestamptz,
-    last_fire_date     = coalesce(:fire_date::timestamptz, s.last_fire_date),
-    last_job_id        = coalesce(:job_id::uuid, s.last_job_id),
-    last_pipeline_id   = coalesce(:pipeline_id::uuid, s.last_pipeline_id),
-    fired              = s.fired + :fired::integer,
-    missed             = s.missed + :missed::integer,
-    last_missed_date   = coalesce(:missed_date::timestamptz, s.last_missed_date),
-    last_missed_reason = coalesce(:reason, s.last_missed_reason),
-    error              = CASE WHEN :fired::integer > 0 THEN NULL ELSE coalesce(:error, s.error) END
-WHERE s.tenant = :tenant AND s.name = :name;
+SET next_fire_date     = t.next_date,
+    last_fire_date     = coalesce(t.fire_date, s.last_fire_date),
+    last_job_id        = coalesce(t.job_id, s.last_job_id),
+    last_pipeline_id   = coalesce(t.pipeline_id, s.last_pipeline_id),
+    fired              = s.fired + t.fired,
+    missed             = s.missed + t.missed,
+    last_missed_date   = coalesce(t.missed_date, s.last_missed_date),
+    last_missed_reason = coalesce(t.reason, s.last_missed_reason),
+    error              = CASE WHEN t.fired > 0 THEN NULL ELSE coalesce(t.error, s.error) END
+FROM unnest(:tenants::text[], :names::text[], :next_dates::timestamptz[], :fire_dates::timestamptz[], :job_ids::uuid[], :pipeline_ids::uuid[], :fired::integer[],
+            :missed::integer[], :missed_dates::timestamptz[], :reasons::text[], :errors::text[])
+  AS t (tenant, name, next_date, fire_date, job_id, pipeline_id, fired, missed, missed_date, reason, error)
+WHERE s.tenant = t.tenant AND s.name = t.name;
 
 -- name: break_off(tenant, name, error)!
 UPDATE jobservice.schedule s SET paused = true, pause_reason = 'broken', error = :error, updated_date = clock_timestamp() WHERE s.tenant = :tenant AND s.name = :name;

@@ -114,11 +114,13 @@ class ScheduleTable:
         """
         async with connection.transaction():
             row = await self._lock(connection, tenant, name)
-            moment = await self._sql.moment(connection, job_id=row["last_job_id"], pipeline_id=row["last_pipeline_id"])
+            moment = await self._sql.moment(
+                connection, job_ids=[row["last_job_id"]], pipeline_ids=[row["last_pipeline_id"]]
+            )
             definition = definition_of(row)
             if key is not None and (before := await self._ticks.submitted(connection, definition, key)) is not None:
                 return before
-            if moment["busy"] and definition.overlap is Overlap.SKIP:
+            if moment["busy"][0] and definition.overlap is Overlap.SKIP:
                 raise NotLegal(
                     name, "run", "running", "its last job has not ended, and overlap is skip", kind="schedule"
                 )

@@ -1,7 +1,9 @@
 """Submits what a tick submits, all or nothing, and tells a refusal from trouble. Called by whoever fires."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -32,6 +34,20 @@ class Ticks:
         """
         return await self._all(connection, definition, [(date, date.astimezone(UTC).isoformat()) for date in dates])
 
+    async def submit_jobs(
+        self, connection: asyncpg.Connection, schedules: Sequence[tuple[Definition, Sequence[datetime]]]
+    ) -> list[UUID]:
+        """Submits the ticks of several schedules of jobs; the id of the last one of each. As `submit`."""
+        documents = [
+            _document(definition, date, date.astimezone(UTC).isoformat())
+            for definition, dates in schedules
+            for date in dates
+        ]
+        async with _refusals(connection):
+            rows = [row async for row in self._sql.submit_jobs(connection, jobs=dump(documents))]
+        ends = accumulate(len(dates) for _, dates in schedules)
+        return [rows[end - 1]["id"] for end in ends]
+
     async def submit_besides(
         self, connection: asyncpg.Connection, definition: Definition, date: datetime, *, key: str | None
     ) -> UUID:
@@ -41,18 +57,9 @@ class Ticks:
     async def _all(
         self, connection: asyncpg.Connection, definition: Definition, ticks: Sequence[tuple[datetime, str | None]]
     ) -> UUID:
-        try:
-            documents = [definition.submission(date, key=key) for date, key in ticks]
-        except BadBinding as error:
-            raise InvalidSubmission(str(error)) from None
-        try:
-            async with connection.transaction():
-                return await self._submit(connection, definition, documents)
-        except _REFUSED as error:
-            refused = refusal(error)
-            if isinstance(refused, InvalidSubmission):
-                raise refused from None
-            raise InvalidSubmission(f"the database refuses it: {describe(error)}", code="refused") from error
+        documents = [_document(definition, date, key) for date, key in ticks]
+        async with _refusals(connection):
+            return await self._submit(connection, definition, documents)
 
     async def submitted(self, connection: asyncpg.Connection, definition: Definition, key: str) -> UUID | None:
         """What `submit_besides` has submitted with this key."""
@@ -78,3 +85,23 @@ class Ticks:
             rows = [await self._sql.submit_pipeline(connection, pipeline=dump(each)) for each in documents]
         last: UUID = rows[-1]["id"]
         return last
+
+
+def _document(definition: Definition, date: datetime, key: str | None) -> dict[str, Any]:
+    try:
+        return definition.submission(date, key=key)
+    except BadBinding as error:
+        raise InvalidSubmission(str(error)) from None
+
+
+@asynccontextmanager
+async def _refusals(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    """In a savepoint. What the database does not take is an InvalidSubmission."""
+    try:
+        async with connection.transaction():
+            yield
+    except _REFUSED as error:
+        refused = refusal(error)
+        if isinstance(refused, InvalidSubmission):
+            raise refused from None
+        raise InvalidSubmission(f"the database refuses it: {describe(error)}", code="refused") from error

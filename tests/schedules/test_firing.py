@@ -12,7 +12,7 @@ from scheduled import JOB, Schedules
 
 from jobservice.domain.errors import JobServiceError
 from jobservice.lifecycle.upkeep import Upkeep
-from jobservice.schedules.firing import Firing
+from jobservice.schedules.firing import AT_ONCE, Firing
 from jobservice.store.failures import CONNECTION_LOST
 
 Connect = Callable[[], Awaitable[asyncpg.Connection]]
@@ -116,6 +116,58 @@ async def test_who_holds_what_a_tick_needs_holds_up_that_schedule_and_no_other(
     assert (fired.ticks, fired.passed) == (1, [("acme", "keyed")])
     assert (await schedules.get("keyed")).fired == 0
     assert (await schedules.fire()).ticks == 1
+
+
+async def test_schedules_that_are_due_together_share_a_transaction(schedules: Schedules) -> None:
+    for n in range(AT_ONCE + 5):
+        await schedules.add(f"each-{n}")
+        await schedules.due(f"each-{n}")
+    said: list[str] = []
+    schedules.connection.add_query_logger(lambda query: said.append(query.query))
+
+    first, second = await schedules.fire(), await schedules.fire()
+
+    assert (first.ticks, first.more, second.ticks, second.more) == (AT_ONCE, True, 5, False)
+    assert said.count("BEGIN;") == 2
+
+
+async def test_one_that_is_refused_takes_none_of_its_neighbours_ticks_back(schedules: Schedules) -> None:
+    for name in ("good", "bad", "better"):
+        await schedules.add(name)
+        await schedules.due(name)
+    await schedules.connection.execute(
+        """UPDATE jobservice.schedule SET job = '{"job_class": "no.class"}' WHERE name = 'bad'"""
+    )
+
+    fired = await schedules.fire()
+
+    assert (fired.ticks, fired.more) == (2, False)
+    found = {name: await schedules.get(name) for name in ("good", "bad", "better")}
+    assert {name: (row.fired, row.missed) for name, row in found.items()} == {
+        "good": (1, 0), "bad": (0, 1), "better": (1, 0),
+    }  # fmt: skip
+    assert "job_class" in str(found["bad"].error)
+    made = [json.loads(job["user_metadata"])["schedule"] for job in await schedules.jobs()]
+    last = {job["id"]: name for job, name in zip(await schedules.jobs(), made, strict=True)}
+    assert {name: last[row.last_job_id] for name, row in found.items() if row.fired} == {
+        "good": "good", "better": "better",
+    }  # fmt: skip
+
+
+async def test_one_that_must_wait_takes_none_of_its_neighbours_ticks_back(
+    schedules: Schedules, connect: Connect
+) -> None:
+    for name, hours in {"before": 0.03, "keyed": 0.02, "behind": 0.01}.items():
+        await schedules.add(name, overlap="queue" if name == "keyed" else "allow")
+        await schedules.outage(hours=hours, name=name)
+    other = await connect()
+
+    async with other.transaction():
+        await other.execute("INSERT INTO jobservice.concurrency_key (tenant, key) VALUES ('acme', 'schedule:keyed')")
+        fired = await schedules.fire()
+
+    assert (fired.ticks, fired.passed, fired.more) == (2, [("acme", "keyed")], False)
+    assert [(await schedules.get(name)).fired for name in ("before", "keyed", "behind")] == [1, 0, 1]
 
 
 @pytest.mark.parametrize(
