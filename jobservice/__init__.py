@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jobservice.client.service import JobInfoService as JobInfoService
+    from jobservice.domain.errors import InvalidSubmission as InvalidSubmission
     from jobservice.domain.errors import JobAborted as JobAborted
     from jobservice.domain.errors import JobParameterInvalid as JobParameterInvalid
     from jobservice.domain.errors import JobParameterMissing as JobParameterMissing
     from jobservice.domain.errors import JobServiceError as JobServiceError
     from jobservice.domain.errors import JobTimeout as JobTimeout
+    from jobservice.domain.errors import NotLegal as NotLegal
     from jobservice.domain.errors import Retry as Retry
+    from jobservice.domain.errors import UnavailableError as UnavailableError
+    from jobservice.domain.errors import UnknownJob as UnknownJob
+    from jobservice.domain.errors import UnknownPipeline as UnknownPipeline
+    from jobservice.domain.errors import UnknownStage as UnknownStage
     from jobservice.domain.pipelines import PipelineStatus as PipelineStatus
     from jobservice.domain.retry import ExponentialBackoff as ExponentialBackoff
     from jobservice.domain.retry import FixedBackoff as FixedBackoff
@@ -40,6 +46,12 @@ _HOMES = {
     "Retry": "jobservice.domain.errors",
     "JobParameterMissing": "jobservice.domain.errors",
     "JobParameterInvalid": "jobservice.domain.errors",
+    "InvalidSubmission": "jobservice.domain.errors",
+    "NotLegal": "jobservice.domain.errors",
+    "UnavailableError": "jobservice.domain.errors",
+    "UnknownJob": "jobservice.domain.errors",
+    "UnknownPipeline": "jobservice.domain.errors",
+    "UnknownStage": "jobservice.domain.errors",
     "Pipeline": "jobservice.sdk.pipeline",
     "PipelineInfo": "jobservice.sdk.pipeline",
     "PipelineStatus": "jobservice.domain.pipelines",
@@ -52,6 +64,7 @@ __all__ = [
     "AbstractJob",
     "ExponentialBackoff",
     "FixedBackoff",
+    "InvalidSubmission",
     "JobAborted",
     "JobInfo",
     "JobInfoService",
@@ -60,6 +73,7 @@ __all__ = [
     "JobServiceError",
     "JobStatus",
     "JobTimeout",
+    "NotLegal",
     "Pipeline",
     "PipelineInfo",
     "PipelineStatus",
@@ -68,6 +82,10 @@ __all__ = [
     "ScheduleInfo",
     "Stage",
     "StageInfo",
+    "UnavailableError",
+    "UnknownJob",
+    "UnknownPipeline",
+    "UnknownStage",
 ]
 __version__ = "0.1.0"
 

@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
 from jobservice.cli.call import Call
 from jobservice.cli.exits import exit_of_status
-from jobservice.cli.output import coloured, fields_of, printable
+from jobservice.cli.output import coloured, fields_of, printable, screen
 from jobservice.cli.step_tree import steps_of
 from jobservice.client.instances import InstanceInfo
 from jobservice.client.service import JobInfoService
@@ -46,7 +46,7 @@ async def follow(
     ended: Callable[[Any], bool],
 ) -> Any:
     """What was seen last. On a terminal in one place; with --json a line for each change."""
-    live = None if call.json else Live(console=Console(), auto_refresh=False)
+    live = None if call.json else Live(console=screen(), auto_refresh=False)
     if live is not None:
         live.start()
     seen: Any = None
@@ -65,7 +65,7 @@ async def follow(
     finally:
         if live is not None:
             live.stop()
-            if not live.console.is_terminal:
+            if seen is not None and not live.console.is_terminal:
                 live.console.print()  # a pipe has the last state, and it has no line's end
 
 

@@ -4,7 +4,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
-from rich.console import Console
 
 from jobservice.cli.call import Call, command
 from jobservice.cli.connecting import jobs_of
@@ -80,5 +79,5 @@ async def show(
         call.output.rows(runs, _RUN_COLUMNS)
     if instance is not None:
         call.output.text("")
-        Console().print(steps_of(instance))
+        call.output.drawing(steps_of(instance))
     return None

@@ -11,7 +11,8 @@ from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -32,6 +33,8 @@ _HEADINGS = {"percent_completed": "%", "created_date": "created", "start_date": 
 """Where the column's name would be wider than what is in it."""
 _FREE_TEXT = frozenset({"finding", "advice", "error_message", "reason", "queues", "http_url", "filter"})
 """Columns that may go over several lines; an id that is cut cannot be copied."""
+_UNBROKEN = 10_000
+"""Characters of a line into a pipe: whoever reads it there wants whole lines."""
 
 
 class Output:
@@ -73,6 +76,10 @@ class Output:
         """One line of text, such as an id."""
         _write(text)
 
+    def drawing(self, drawing: RenderableType) -> None:
+        """A tree or the like, for people."""
+        screen().print(drawing)
+
     def _table(self, rows: Sequence[Row], columns: Sequence[str]) -> None:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
@@ -80,7 +87,10 @@ class Output:
             table.add_column(heading, no_wrap=column not in _FREE_TEXT, overflow="fold")
         for row in rows:
             table.add_row(*(coloured(_in_table(row.get(column))) for column in columns))
-        Console().print(table)
+        console = Console()
+        needed = Measurement.get(console, console.options.update_width(_UNBROKEN), table)
+        # Where the window is too narrow the terminal breaks the lines: a table that is made to fit loses half its ids.
+        Console(width=console.width if needed.minimum <= console.width else needed.maximum).print(table)
 
     def _pairs(self, record: Row) -> None:
         table = Table(box=None, pad_edge=False, show_header=False)
@@ -93,6 +103,12 @@ class Output:
     def _lines(self, lines: Iterable[Iterable[str]]) -> None:
         for line in lines:
             _write("\t".join(line))
+
+
+def screen() -> Console:
+    """The terminal in its width; into a pipe no line is broken."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_UNBROKEN)
 
 
 def encode(value: Any, indent: int | None = None) -> str:

@@ -1,23 +1,24 @@
 """`pipeline`: submit, list, show, draw pipelines, and what may be done to them."""
 
-import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import typer
-import yaml
-from rich.console import Console
 
 from jobservice.cli.call import Call, command
 from jobservice.cli.connecting import jobs_of
-from jobservice.cli.exits import BadUsage, Exit, tell
+from jobservice.cli.exits import Exit, tell
 from jobservice.cli.following import follow
 from jobservice.cli.jobs import OwnerOption, TenantOption
 from jobservice.cli.output import fields_of
-from jobservice.cli.pipeline_graph import as_mermaid, as_svg
+from jobservice.cli.pipeline_file import read_pipeline
+from jobservice.cli.pipeline_graph import as_mermaid
+from jobservice.cli.pipeline_jobs import list_stage_jobs
+from jobservice.cli.pipeline_picture import as_svg
 from jobservice.cli.pipeline_plan import plan_of
-from jobservice.cli.pipeline_tree import tree_of
+from jobservice.cli.pipeline_tree import PipelineTree
 from jobservice.cli.pipeline_verbs import register_verbs
 from jobservice.client.service import JobInfoService
 from jobservice.domain.pipelines import PipelineStatus
@@ -51,6 +52,7 @@ def register(app: typer.Typer) -> None:
     command(group, "submit")(submit)
     command(group, "list")(list_pipelines)
     command(group, "show")(show)
+    command(group, "jobs")(list_stage_jobs)
     command(group, "graph")(graph)
     register_verbs(group)
 
@@ -59,7 +61,9 @@ async def submit(
     call: Call,
     *,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML or JSON; - reads stdin.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Draw the stages, submit nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Draw the stages and have them checked; submit nothing.")
+    ] = False,
     tenant: Annotated[str | None, typer.Option("--tenant", help="In the place of the file's.")] = None,
     pending: Annotated[bool, typer.Option("--pending", help="Hold it until `pipeline start`.")] = False,
     idempotency_key: Annotated[str | None, typer.Option("--idempotency-key", help="Same key, one pipeline.")] = None,
@@ -68,10 +72,9 @@ async def submit(
 ) -> int | None:
     """Submit a pipeline with its stages and jobs, and print its id."""
     given = {"tenant": tenant, "status": "PENDING" if pending else None, "idempotency_key": idempotency_key}
-    pipeline = _read(file) | {name: value for name, value in given.items() if value is not None}
+    pipeline = read_pipeline(file) | {name: value for name, value in given.items() if value is not None}
     if dry_run:
-        plan = plan_of(pipeline)
-        call.output.document(pipeline) if call.json else Console().print(plan)
+        await _draw(call, pipeline)
         return None
     async with jobs_of(call) as jobs:
         created = await jobs.pipelines.create(pipeline)
@@ -109,7 +112,7 @@ async def show(call: Call, pipeline_id: PipelineId, *, following: Follow = False
     if call.json:
         call.output.record(fields_of(pipeline))
     else:
-        Console().print(tree_of(pipeline))
+        call.output.drawing(PipelineTree(pipeline))
     return None
 
 
@@ -127,31 +130,24 @@ async def graph(
     call.output.text(as_svg(pipeline) if form == "svg" else as_mermaid(pipeline))
 
 
+async def _draw(call: Call, pipeline: Mapping[str, Any]) -> None:
+    """What would be made of it, and whether the service would take it, where there is a database to ask."""
+    plan = plan_of(pipeline)
+    call.output.document(pipeline) if call.json else call.output.drawing(plan)
+    if call.settings.database_url is None:
+        tell("not checked by the service: that takes a database, and none is configured")
+        return
+    async with jobs_of(call) as jobs:
+        await jobs.pipelines.check(pipeline)
+
+
 async def _follow(call: Call, jobs: JobInfoService, pipeline_id: UUID) -> int:
     """The exit status tells how it ended."""
     pipeline: PipelineInfo = await follow(
         call,
         lambda: jobs.pipelines.get(pipeline_id, counted=True),
-        draw=tree_of,
+        draw=PipelineTree,
         plain=fields_of,
         ended=lambda seen: seen.status.final,
     )
     return _EXITS[pipeline.status]
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """YAML, and so JSON. Raises BadUsage, saying where."""
-    try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-        pipeline = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadUsage(f"{file} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise BadUsage(f"{file} is no YAML: {' '.join(str(error).split())}") from error
-    if isinstance(pipeline, dict) and set(pipeline) == {"pipeline"}:
-        pipeline = pipeline["pipeline"]
-    if not isinstance(pipeline, dict):
-        raise BadUsage(f"{file} is to hold one pipeline: an object with name and stages")
-    if unnamed := [key for key in pipeline if not isinstance(key, str)]:
-        tell(f"members of {file} that are no text: {unnamed}")
-    return pipeline

@@ -1,4 +1,4 @@
-"""What a pipeline's file would make, drawn before it is submitted. The server's rules are not tried."""
+"""What a pipeline's file would make, drawn before it is submitted. The service's rules are not tried here."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -17,8 +17,9 @@ def plan_of(pipeline: Mapping[str, Any]) -> Tree:
     if not isinstance(stages, list) or not all(isinstance(stage, dict) for stage in stages):
         raise BadUsage("stages must be a list of objects")
     held = " (held until it is started)" if pipeline.get("status") == "PENDING" else ""
-    tenant = pipeline.get("tenant", "default")
-    tree = Tree(Text(printable(f"{pipeline.get('name')}  tenant {tenant}, {len(stages)} stages{held}"), style="bold"))
+    tenant = pipeline.get("tenant") or "default"
+    counted = "1 stage" if len(stages) == 1 else f"{len(stages)} stages"
+    tree = Tree(Text(printable(f"{pipeline.get('name')}  tenant {tenant}, {counted}{held}"), style="bold"))
     for position, stage in enumerate(stages, start=1):
         tree.add(Text(printable(_described(position, stage))))
     return tree

@@ -8,10 +8,12 @@ import typer
 
 from jobservice.cli.call import Body, Call, command
 from jobservice.cli.connecting import jobs_of
-from jobservice.cli.exits import BadUsage, exit_of, tell, worst
+from jobservice.cli.exits import exit_of, tell, worst
+from jobservice.cli.pipeline_jobs import stage_at
 from jobservice.cli.values import named_values, priority
 from jobservice.client.pipelines import Pipelines
 from jobservice.domain.errors import JobServiceError
+from jobservice.workflow.pipelines import WorkflowResult
 
 PipelineIds = Annotated[list[UUID], typer.Argument(metavar="PIPELINE_ID...", help="Pipeline ids; each is tried.")]
 Target = Annotated[UUID, typer.Argument(metavar="PIPELINE_ID", help="Pipeline id.")]
@@ -70,17 +72,15 @@ async def seal(call: Call, ids: PipelineIds) -> int:
 
 async def delete(call: Call, ids: PipelineIds) -> int:
     """Remove ended pipelines with their stages and jobs."""
-    return await _each(call, ids, lambda pipelines, each: pipelines.delete(each))
+    return await _each(call, ids, lambda pipelines, each: pipelines.delete(each), became="deleted")
 
 
 async def release(call: Call, pipeline_id: Target, *, stage: StageOption) -> None:
     """Let a stage that is on hold open."""
     async with jobs_of(call) as jobs:
-        stages = {each.position: each for each in await jobs.pipelines.stages(pipeline_id)}
-        if stage not in stages:
-            raise BadUsage(f"--stage {stage}: pipeline {pipeline_id} has stages 1 to {len(stages)}")
-        await jobs.pipelines.release(stages[stage].stage_id)
-    tell(f"stage {stage} ({stages[stage].name}) is released")
+        released = stage_at(pipeline_id, await jobs.pipelines.stages(pipeline_id), stage)
+        results = await jobs.pipelines.release(released.stage_id)
+    _tell(call, results, f"stage {stage} ({released.name}) is released")
 
 
 async def set_priority(
@@ -88,8 +88,8 @@ async def set_priority(
 ) -> None:
     """Give a pipeline and its waiting jobs another priority."""
     async with jobs_of(call) as jobs:
-        await jobs.pipelines.set_priority(pipeline_id, priority(value))
-    tell(f"pipeline {pipeline_id} has priority {value}")
+        results = await jobs.pipelines.set_priority(pipeline_id, priority(value))
+    _tell(call, results, f"pipeline {pipeline_id} has priority {value}")
 
 
 async def metadata(
@@ -100,12 +100,24 @@ async def metadata(
     """Merge members into a pipeline's metadata."""
     patch = named_values(members, "metadata")
     async with jobs_of(call) as jobs:
-        await jobs.pipelines.update_metadata(pipeline_id, patch)
-    tell(f"metadata of pipeline {pipeline_id}: {', '.join(patch)}")
+        results = await jobs.pipelines.update_metadata(pipeline_id, patch)
+    _tell(call, results, f"metadata of pipeline {pipeline_id}: {', '.join(patch)}")
 
 
-async def _each(call: Call, ids: list[UUID], verb: Callable[[Pipelines, UUID], Awaitable[Any]]) -> int:
-    """Each is tried, what became of it is said; the worst exit status."""
+def _tell(call: Call, results: list[WorkflowResult], words: str) -> None:
+    """What was changed: in words, or with --json as the other verbs say it."""
+    if call.json:
+        members = ("status", "accepted", "code")
+        told = [{f"{each.kind}_id": each.id} | {name: getattr(each, name) for name in members} for each in results]
+        call.output.document(told)
+    else:
+        tell(words)
+
+
+async def _each(
+    call: Call, ids: list[UUID], verb: Callable[[Pipelines, UUID], Awaitable[Any]], *, became: str | None = None
+) -> int:
+    """Each is tried, what became of it is said (None: its status); the worst exit status."""
     results: list[dict[str, Any]] = []
     codes: list[int] = []
     async with jobs_of(call) as jobs:
@@ -123,5 +135,5 @@ async def _each(call: Call, ids: list[UUID], verb: Callable[[Pipelines, UUID], A
     else:
         for each in results:
             if each["accepted"]:
-                call.output.text(f"{each['pipeline_id']}\t{each['status'] or 'deleted'}")
+                call.output.text(f"{each['pipeline_id']}\t{became or each['status']}")
     return worst(codes)

@@ -1,8 +1,10 @@
 """Arguments of the client's methods, checked and made plain."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from enum import StrEnum
+from typing import Any, Final, TypeVar
+from uuid import UUID
 
 from jobservice.domain.errors import InvalidSubmission
 from jobservice.domain.names import PRIORITIES, clean_text
@@ -11,14 +13,18 @@ from jobservice.sdk.job_info import JobInfo
 from jobservice.sdk.json_values import PARAMETERS_DEPTH_MAX, NotJson, dump, to_plain
 from jobservice.store.job_reader import JobFilter
 
+Status = TypeVar("Status", bound=StrEnum)
+
 _REASON_MAX: Final = 1_000
 
 
-def statuses_of(status: JobStatus | Sequence[JobStatus] | None) -> list[JobStatus] | None:
-    """The statuses as a list; None where none is asked for."""
-    if status is None:
-        return None
-    return [JobStatus(status)] if isinstance(status, str) else [JobStatus(each) for each in status] or None
+def statuses_of(status: str | Iterable[str] | None, kind: type[Status]) -> list[Status] | None:
+    """The statuses as a list; None where none is asked for. Raises InvalidSubmission for what is none of `kind`."""
+    given = [status] if isinstance(status, str) else list(status or ())
+    try:
+        return [kind(each) for each in given] or None
+    except ValueError as error:
+        raise InvalidSubmission(f"{error}: it is one of {', '.join(kind)}", field="status") from None
 
 
 def class_name(job_class: str | type | None) -> str | None:
@@ -44,7 +50,7 @@ def job_filter(
         raise InvalidSubmission(f"parameters{error.where}: {error.reason}", field="parameters") from None
     return JobFilter(
         tenant=tenant,
-        statuses=statuses_of(status),
+        statuses=statuses_of(status, JobStatus),
         job_class=class_name(job_class),
         owner=owner,
         queue=queue,
@@ -72,6 +78,18 @@ def priority_number(priority: int | str) -> int:
     return priority
 
 
+def ids_of(ids: Sequence[UUID | str]) -> list[UUID]:
+    """The ids, some of them perhaps as text. Raises InvalidSubmission for what is none."""
+    return [_id(each) for each in ids]
+
+
+def page_size(limit: int) -> int:
+    """How many may be on a page. Raises InvalidSubmission."""
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        raise InvalidSubmission(f"limit is a whole number from 1, not {limit!r}", field="limit")
+    return limit
+
+
 def plain_object(name: str, value: Mapping[str, Any], *, depth: int = PARAMETERS_DEPTH_MAX) -> dict[str, Any]:
     """An object as JSON can hold it. Raises InvalidSubmission, naming the place in it."""
     try:
@@ -87,5 +105,14 @@ def plain_object(name: str, value: Mapping[str, Any], *, depth: int = PARAMETERS
 
 
 def reason_text(reason: str | None) -> str | None:
-    """A reason as the database can hold it."""
+    """A reason as the database can hold it. Raises InvalidSubmission."""
+    if reason is not None and not isinstance(reason, str):
+        raise InvalidSubmission(f"reason is a text, not {type(reason).__name__}", field="reason")
     return None if reason is None else clean_text(reason, _REASON_MAX)
+
+
+def _id(given: UUID | str) -> UUID:
+    try:
+        return given if isinstance(given, UUID) else UUID(given)
+    except (ValueError, AttributeError, TypeError):
+        raise InvalidSubmission(f"{given!r} is no id: a UUID is asked for", field="id") from None

@@ -11,13 +11,15 @@ from typing import cast
 
 import asyncpg
 
-from jobservice.domain.errors import ConfigurationError, DatabaseUnavailable
+from jobservice.domain.errors import ConfigurationError, DatabaseUnavailable, InvalidSubmission
 from jobservice.store.failures import describe, translated
 
 _CONNECTIONS = 4
 _CONNECT_TIMEOUT = 10.0
 _ANSWER_TIMEOUT = 60.0
 _STATEMENTS_CACHED = 100
+_NOT_TAKEN = (asyncpg.DataError, asyncpg.CharacterNotInRepertoireError)
+"""What an argument of the wrong type leads to in the driver, and a text with a NUL in the server."""
 
 
 class ClientDatabase:
@@ -77,7 +79,7 @@ class ClientDatabase:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """What waiting will not change: the login, the database's name, missing rights."""
+    """What waiting will not change: the login, the database's name, missing rights, arguments of a wrong type."""
     try:
         yield
     except asyncpg.InsufficientPrivilegeError as error:
@@ -88,3 +90,7 @@ def _told() -> Iterator[None]:
         raise DatabaseUnavailable(f"PostgreSQL refuses the login: {describe(error)}") from error
     except asyncpg.ReadOnlySQLTransactionError as error:
         raise DatabaseUnavailable("this PostgreSQL is a read-only copy: name the primary in database_url") from error
+    except asyncpg.DataError as error:
+        if type(error) not in _NOT_TAKEN:
+            raise
+        raise InvalidSubmission(f"an argument has no form that PostgreSQL takes: {describe(error)}") from error

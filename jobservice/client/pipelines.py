@@ -9,26 +9,29 @@ import asyncpg
 from jobservice.broker.pipeline_messages import PipelineEvent
 from jobservice.client.amqp_pipelines import AmqpPipelines
 from jobservice.client.answers import Page, PipelinePage, all_accepted
-from jobservice.client.arguments import plain_object, priority_number, reason_text, statuses_of
+from jobservice.client.arguments import ids_of, page_size, plain_object, priority_number, reason_text, statuses_of
 from jobservice.client.asking import Asking
 from jobservice.client.broker import ClientBroker
 from jobservice.client.database import ClientDatabase
 from jobservice.client.selection import pipeline_selection
 from jobservice.client.sql_pipelines import SqlPipelines
 from jobservice.client.subscription import Note, Subscription
-from jobservice.domain.errors import ConfigurationError
+from jobservice.domain.errors import ConfigurationError, InvalidSubmission
 from jobservice.domain.pipeline_facts import PipelineKind
 from jobservice.domain.pipelines import PipelineStatus, PipelineVerb, StageVerb
 from jobservice.domain.states import JobStatus
 from jobservice.sdk.job_info import JobInfo
 from jobservice.sdk.json_values import PARAMETERS_DEPTH_MAX, dump
 from jobservice.sdk.pipeline import Pipeline, PipelineInfo, Stage, StageInfo, stage_jobs
+from jobservice.sdk.stage_changes import increment
 from jobservice.store.pipeline_reader import PipelineFilter
 from jobservice.workflow.pipelines import WorkflowResult
 
 _JOB_DEPTH: Final = 1 + PARAMETERS_DEPTH_MAX
 _STAGE_DEPTH: Final = 2 + _JOB_DEPTH
 _PIPELINE_DEPTH: Final = 2 + _STAGE_DEPTH
+_WORDS: Final = {PipelineVerb.SET_PRIORITY: "set the priority of"}
+"""How a refusal calls a verb, where not by its name."""
 
 
 class Pipelines:
@@ -62,6 +65,10 @@ class Pipelines:
         `stages[1].jobs[0].priority`.
         """
         return await self._way.create(_written(pipeline, _PIPELINE_DEPTH), connection)
+
+    async def check(self, pipeline: Pipeline | Mapping[str, Any]) -> None:
+        """Raise what `create` would raise, and store nothing."""
+        await self._need_sql("check").check(_written(pipeline, _PIPELINE_DEPTH))
 
     async def add_stage(
         self,
@@ -148,7 +155,8 @@ class Pipelines:
         self, stage_id: UUID, key: str, n: float = 1, *, connection: asyncpg.Connection | None = None
     ) -> list[WorkflowResult]:
         """Add to a number of a stage's `user_metadata`, or to 0. Raises UnknownStage, InvalidSubmission."""
-        argument = plain_object("", {"key": key, "by": n})
+        change = increment(key, n)
+        argument = {"key": change["increment"], "by": change["by"]}
         return await self._command_stages(StageVerb.INCREMENT_METADATA, [stage_id], connection, argument)
 
     async def get(self, pipeline_id: UUID, *, counted: bool = False) -> PipelineInfo:
@@ -172,8 +180,9 @@ class Pipelines:
         after: UUID | None = None,
     ) -> Page:
         """The jobs of a stage, in the order of their submission. Raises UnknownStage."""
-        statuses = statuses_of(status) or list(JobStatus)
-        return await self._need_sql("stage_jobs").stage_jobs(stage_id, statuses, limit=limit, after=after)
+        statuses = statuses_of(status, JobStatus) or list(JobStatus)
+        page = page_size(limit)
+        return await self._need_sql("stage_jobs").stage_jobs(stage_id, statuses, limit=page, after=after)
 
     async def find(
         self,
@@ -186,7 +195,8 @@ class Pipelines:
         after: UUID | None = None,
     ) -> PipelinePage:
         """Pipelines that match all that is given, newest first, without their stages."""
-        return await self._need_sql("find").find(_filter(tenant, name, status, owner), limit=limit, after=after)
+        wanted = _filter(tenant, name, status, owner)
+        return await self._need_sql("find").find(wanted, limit=page_size(limit), after=after)
 
     async def count(
         self,
@@ -222,7 +232,7 @@ class Pipelines:
         """
         if self._broker is None:
             raise ConfigurationError("events needs the broker: give JobInfoService.connect an amqp_url")
-        wanted = frozenset(statuses or ())
+        wanted = frozenset(statuses_of(statuses, PipelineStatus) or ())
         selection = pipeline_selection(self._broker.names, tenant=tenant, name=name, kind=kind, statuses=wanted)
         return Subscription(
             broker=self._broker,
@@ -237,13 +247,13 @@ class Pipelines:
     async def _command(
         self, verb: PipelineVerb, ids: Sequence[UUID], connection: asyncpg.Connection | None, argument: Any = None
     ) -> list[WorkflowResult]:
-        results = await self._way.command(verb, ids, argument, connection)
-        return all_accepted(verb, results)
+        results = await self._way.command(verb, ids_of(ids), argument, connection)
+        return all_accepted(_WORDS.get(verb, verb), results)
 
     async def _command_stages(
         self, verb: StageVerb, ids: Sequence[UUID], connection: asyncpg.Connection | None, argument: Any = None
     ) -> list[WorkflowResult]:
-        results = await self._way.command_stages(verb, ids, argument, connection)
+        results = await self._way.command_stages(verb, ids_of(ids), argument, connection)
         return all_accepted(verb, results)
 
     @property
@@ -259,8 +269,12 @@ class Pipelines:
 
 
 def _written(given: Pipeline | Stage | Mapping[str, Any], depth: int) -> str:
-    submission = given.to_submission() if isinstance(given, Pipeline | Stage) else plain_object("", given, depth=depth)
-    return dump(submission)
+    if isinstance(given, Pipeline | Stage):
+        return dump(given.to_submission())
+    if not isinstance(given, Mapping):
+        kind = "pipeline" if depth == _PIPELINE_DEPTH else "stage"
+        raise InvalidSubmission(f"a {kind} is a {kind.title()} or a mapping, not {type(given).__name__}", field=kind)
+    return dump(plain_object("", given, depth=depth))
 
 
 def _filter(
@@ -269,6 +283,4 @@ def _filter(
     status: PipelineStatus | Sequence[PipelineStatus] | None,
     owner: str | None,
 ) -> PipelineFilter:
-    wanted = [status] if isinstance(status, str) else status
-    statuses = [PipelineStatus(each) for each in wanted] if wanted else None
-    return PipelineFilter(tenant=tenant, name=name, statuses=statuses, owner=owner)
+    return PipelineFilter(tenant=tenant, name=name, statuses=statuses_of(status, PipelineStatus), owner=owner)

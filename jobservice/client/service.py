@@ -17,7 +17,16 @@ import asyncpg
 from jobservice.broker.messages import JobEvent
 from jobservice.client.amqp_jobs import AmqpJobs
 from jobservice.client.answers import Page, Run, all_accepted
-from jobservice.client.arguments import class_name, job_filter, priority_number, statuses_of, zoned
+from jobservice.client.arguments import (
+    class_name,
+    ids_of,
+    job_filter,
+    page_size,
+    priority_number,
+    reason_text,
+    statuses_of,
+    zoned,
+)
 from jobservice.client.asking import Asking
 from jobservice.client.broker import ClientBroker
 from jobservice.client.database import ClientDatabase
@@ -114,7 +123,7 @@ class JobInfoService:
 
     async def stop(self, *ids: UUID, reason: str | None = None) -> list[CommandResult]:
         """Waiting jobs end ABORTED now, live ones as soon as they can be interrupted. Raises UnknownJob, NotLegal."""
-        return await self._command("stop", ids, reason=reason)
+        return await self._command("stop", ids, reason=reason_text(reason))
 
     async def restart(self, *ids: UUID, expiration_date: datetime | None = None) -> list[CommandResult]:
         """FAILED / ABORTED → QUEUED: the same jobs once more. Raises UnknownJob, NotLegal."""
@@ -152,7 +161,7 @@ class JobInfoService:
         reason: str | None = None,
     ) -> list[CommandResult]:
         """Stop all jobs that match and have not ended. Gives those that accepted it (by message: the first 10,000)."""
-        statuses = [each for each in statuses_of(status) or list(JobStatus) if each not in FINAL]
+        statuses = [each for each in statuses_of(status, JobStatus) or list(JobStatus) if each not in FINAL]
         wanted = JobFilter(tenant=tenant, job_class=job_class, owner=owner, statuses=statuses)
         return await (self._sql or self._need_amqp()).stop_selected(wanted, reason)
 
@@ -184,7 +193,7 @@ class JobInfoService:
         wanted = job_filter(
             tenant=tenant, status=status, job_class=job_class, owner=owner, queue=queue, parameters=parameters
         )
-        return await self._need_sql("find").find(wanted, limit=limit, after=after)
+        return await self._need_sql("find").find(wanted, limit=page_size(limit), after=after)
 
     async def count(
         self,
@@ -245,7 +254,7 @@ class JobInfoService:
                 tenant=tenant,
                 queue=queue,
                 job_class=class_name(job_class),
-                statuses=frozenset(statuses or ()),
+                statuses=frozenset(statuses_of(statuses, JobStatus) or ()),
             ),
             durable=durable,
             expires=expires,
@@ -293,7 +302,7 @@ class JobInfoService:
 
     async def _command(self, verb: str, ids: Sequence[UUID], **given: Any) -> list[CommandResult]:
         way = self._sql or self._need_amqp()
-        return all_accepted(verb, await way.command(verb, ids, **given))
+        return all_accepted(verb, await way.command(verb, ids_of(ids), **given))
 
     async def _command_tenant(self, verb: str, tenant: str) -> None:
         command = getattr(self.operations, verb) if self._database else partial(self._need_amqp().command_tenant, verb)

@@ -49,6 +49,16 @@ class SqlPipelines:
         await self._go_on(connection, pipelines=[pipeline_id])
         return await self.get(pipeline_id, connection=connection)
 
+    async def check(self, pipeline: str) -> None:
+        """Store a pipeline (JSON) and take it back. Raises InvalidSubmission."""
+        async with self._database.use() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                await self._workflow.submit(connection, pipeline)
+            finally:
+                await transaction.rollback()
+
     async def add_stage(self, pipeline_id: UUID, stage: str, connection: asyncpg.Connection | None) -> StageInfo:
         """Add a stage (JSON). Raises UnknownPipeline, NotLegal, InvalidSubmission."""
         (stage_id,) = await self._run(lambda used: self._workflow.add_stages(used, pipeline_id, stage), connection)

@@ -3,7 +3,7 @@
 They become the JSON of a submission here, at no other place. Nothing here talks to a server.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, MISSING, dataclass, field, fields
 from datetime import datetime
 from functools import partial
@@ -29,7 +29,7 @@ class Stage:
     job_class: Any = None
     """Name or class, for those of its jobs that name none."""
     jobs: Sequence[JobInfo | Mapping[str, Any]] = ()
-    """JobInfos, or mappings with the members of a submission. Tenant and status are the pipeline's and the stage's."""
+    """JobInfos, or mappings with the members of a submission; without a status, and of the pipeline's tenant."""
     data: Mapping[str, Any] = field(default_factory=dict)
     user_metadata: Mapping[str, Any] = field(default_factory=dict)
     hold: bool = False
@@ -66,7 +66,8 @@ class Pipeline:
 
     name: str
     _: KW_ONLY
-    stages: Sequence[Stage] = ()
+    stages: Sequence[Stage | Mapping[str, Any]] = ()
+    """Stages, or mappings with the members of a submission."""
     tenant: str = DEFAULT_TENANT
     queue: str = DEFAULT_QUEUE
     priority: int | str = 0
@@ -87,7 +88,8 @@ class Pipeline:
         submission = _members(self, names)
         if self.status != PipelineStatus.QUEUED:
             submission["status"] = str(self.status)
-        submission["stages"] = [_placed("stages", n, stage, Stage.to_submission) for n, stage in enumerate(self.stages)]
+        stages = _sequence("stages", self.stages)
+        submission["stages"] = [_placed("stages", n, stage, _stage) for n, stage in enumerate(stages)]
         return submission
 
 
@@ -163,13 +165,17 @@ def stage_jobs(jobs: Sequence[JobInfo | Mapping[str, Any]], job_class: Any = Non
 
     `job_class` is the stage's. Where a job's class was given as a class, the parameters are checked against it.
     """
-    return [_placed("jobs", n, job, partial(stage_job, job_class=job_class)) for n, job in enumerate(jobs)]
+    written = partial(stage_job, job_class=job_class)
+    return [_placed("jobs", n, job, written) for n, job in enumerate(_sequence("jobs", jobs))]
 
 
 def stage_job(job: JobInfo | Mapping[str, Any], job_class: Any = None) -> dict[str, Any]:
-    """A job of a stage as the submission has it: what the stage gives is left out. Raises InvalidSubmission."""
+    """A job of a stage as the submission has it. Another tenant and a status are the service's to refuse.
+
+    Raises InvalidSubmission.
+    """
     if isinstance(job, JobInfo):
-        return {name: value for name, value in job.to_submission().items() if name not in ("tenant", "status")}
+        return job.to_submission()
     if not isinstance(job, Mapping):
         raise InvalidSubmission(f"a job of a stage is a JobInfo or a mapping, not {type(job).__name__}")
     named = job.get("job_class")
@@ -180,6 +186,21 @@ def stage_job(job: JobInfo | Mapping[str, Any], job_class: Any = None) -> dict[s
     if isinstance(checked, type) and isinstance(plain.get("parameters", {}), dict):
         check_parameters(checked, plain.get("parameters", {}))
     return plain
+
+
+def _stage(stage: Stage | Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(stage, Stage):
+        return stage.to_submission()
+    if not isinstance(stage, Mapping):
+        raise InvalidSubmission(f"a stage is a Stage or a mapping, not {type(stage).__name__}")
+    plain: dict[str, Any] = _plain("", stage, depth=3 + PARAMETERS_DEPTH_MAX)
+    return plain
+
+
+def _sequence(name: str, members: Any) -> Iterable[Any]:
+    if isinstance(members, str | bytes | Mapping) or not isinstance(members, Iterable):
+        raise InvalidSubmission(f"{name} is a list, not {type(members).__name__}", field=name)
+    return members
 
 
 def _placed(of: str, n: int, member: T, written: Callable[[T], dict[str, Any]]) -> dict[str, Any]:

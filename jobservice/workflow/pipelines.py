@@ -137,7 +137,9 @@ def _told(unknown: type[UnknownPipeline] | type[UnknownStage], identity: UUID, v
         if isinstance(told, InvalidSubmission) and told.code == "not_legal":
             status = json.loads(error.detail or "{}")["status"]
             kind = "pipeline" if unknown is UnknownPipeline else "stage"
-            raise NotLegal(identity, verb, status, str(told), kind=kind) from error
+            # The status alone says it, unless the pipeline is about to get another one.
+            detail = str(told).rpartition(": ")[2]
+            raise NotLegal(identity, verb, status, detail if "ending" in detail else None, kind=kind) from error
         raise told from error
 
 

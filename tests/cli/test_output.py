@@ -1,6 +1,7 @@
 """Output: the same data as lines and as JSON, and nothing in it that a terminal would obey."""
 
 import json
+import sys
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -17,6 +18,9 @@ ROW = {
     "tags": ["a", "b"],
     "none": None,
 }
+
+
+COLUMNS = ("job_id", "status", "reason")
 
 
 def test_a_pipe_gets_one_line_a_row_with_tabs_between_the_columns(capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,3 +56,17 @@ def test_a_cell_cannot_move_the_cursor_or_fake_a_line(text: str) -> None:
 
     assert shown.startswith("a")
     assert all(character.isprintable() for character in shown)
+
+
+def test_a_narrow_terminal_breaks_the_lines_of_a_table_but_cuts_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "40")
+
+    Output(as_json=False).rows([{"job_id": UUID(int=7), "status": JobStatus.SUCCEEDED, "reason": "a b c"}], COLUMNS)
+
+    shown = capsys.readouterr().out
+    assert str(UUID(int=7)) in shown
+    assert "SUCCEEDED" in shown
+    assert "a b c" in shown

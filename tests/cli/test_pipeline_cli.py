@@ -66,10 +66,23 @@ def test_a_dry_run_draws_the_stages_and_submits_nothing(run: Run) -> None:
     assert "2 gate: 1 of Tile (on hold)" in result.stdout
 
 
+def test_a_dry_run_is_refused_as_the_submission_would_be(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("map.yaml").write_text(FILE + "  - {jobs: [{prioritty: 1}]}\n")
+
+    checked = run("pipeline", "submit", "map.yaml", "--dry-run")
+    monkeypatch.delenv("JOBSERVICE_DATABASE_URL")
+    alone = run("pipeline", "submit", "map.yaml", "--dry-run")
+
+    assert (checked.exit_code, alone.exit_code) == (2, 0)
+    assert "stages[3].jobs[0].prioritty is not a field" in checked.stderr
+    assert "not checked" in alone.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("name: [", "no YAML"),
+        ("name: [", "map.yaml, line 1, column 8:"),
+        ("name: a\nstages: []\nstages: []", "map.yaml, line 3, column 1: stages is there twice"),
         ("- 1", "one pipeline"),
         ("name: no.dots", "name"),
         ("name: a\nstages: [{jobs: [{job_class: b, priority: no}]}]", "stages[0].jobs[0].priority"),
@@ -89,7 +102,7 @@ def test_show_says_what_each_stage_waits_for(run: Run) -> None:
     pending = run("pipeline", "show", submitted(run, "--pending")).stdout
     started = run("pipeline", "show", submitted(run)).stdout
 
-    assert "the pipeline was not started: `pipeline start`" in pending
+    assert "not started: `pipeline start " in pending
     assert "waits for stage 1 (process)" in started
 
 
@@ -116,6 +129,27 @@ def test_a_stopped_pipeline_can_be_restarted_and_only_an_ended_one_deleted(run: 
     assert restarted.stdout == f"{pipeline_id}\tQUEUED\n"
 
 
+def test_delete_says_what_is_gone(run: Run) -> None:
+    Path("map.yaml").write_text("name: empty")
+    pipeline_id = submitted(run)
+
+    assert run("pipeline", "delete", pipeline_id).stdout == f"{pipeline_id}\tdeleted\n"
+    assert run("pipeline", "delete", pipeline_id).exit_code == 4
+
+
+def test_jobs_lists_those_of_a_stage_and_why_they_ended_as_they_did(run: Run) -> None:
+    pipeline_id = submitted(run)
+    run("pipeline", "stop", pipeline_id, "--reason", "no more maps")
+
+    every = run("pipeline", "jobs", pipeline_id).stdout.splitlines()
+    second = json.loads(run("pipeline", "jobs", pipeline_id, "--stage", "2", "--status", "aborted", "--json").stdout)
+
+    assert every[0].split("\t") == ["job_id", "stage", "status", "job_class", "attempt", "percent_completed", "reason"]
+    assert [line.split("\t")[1:3] for line in every[1:]] == [["1", "ABORTED"], ["1", "ABORTED"], ["2", "ABORTED"]]
+    assert [(job["stage"], job["reason"]) for job in second] == [(2, "no more maps")]
+    assert run("pipeline", "jobs", pipeline_id, "--stage", "4").exit_code == 2
+
+
 def test_release_names_the_stage_by_its_position(run: Run) -> None:
     pipeline_id = submitted(run)
 
@@ -123,7 +157,7 @@ def test_release_names_the_stage_by_its_position(run: Run) -> None:
     beyond = run("pipeline", "release", pipeline_id, "--stage", "9")
 
     assert (released.exit_code, beyond.exit_code) == (0, 2)
-    assert "stages 1 to 3" in beyond.stderr
+    assert "has 3 stages" in beyond.stderr
     stages = shown(run, pipeline_id)["stages"]
     assert isinstance(stages, list)
     assert stages[1]["hold"] is False
@@ -132,12 +166,13 @@ def test_release_names_the_stage_by_its_position(run: Run) -> None:
 def test_priority_and_metadata_are_changed_in_place(run: Run) -> None:
     pipeline_id = submitted(run)
 
-    run("pipeline", "priority", pipeline_id, "VERY_HIGH")
+    (changed,) = json.loads(run("pipeline", "priority", pipeline_id, "VERY_HIGH", "--json").stdout)
     run("pipeline", "metadata", pipeline_id, "n=1", "note=some text")
     run("pipeline", "metadata", pipeline_id, "n=null")
 
     pipeline = shown(run, pipeline_id)
     assert (pipeline["priority"], pipeline["user_metadata"]) == (200, {"note": "some text"})
+    assert (changed["pipeline_id"], changed["accepted"]) == (pipeline_id, True)
 
 
 def test_a_graph_is_mermaid_or_a_picture(run: Run) -> None:
