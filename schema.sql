@@ -553,6 +553,16 @@ CREATE OR REPLACE FUNCTION dated_steps(info jsonb, start_date timestamptz, stop_
                       start_date + ((e.value ->> 'at')::bigint + (e.value ->> 'took')::bigint) * interval '1 microsecond' AS over) d)) ELSE info END
 $$;
 
+-- The same behind the end of a run that was lost: what it left running has failed.
+CREATE OR REPLACE FUNCTION ended_steps(info jsonb, moment timestamptz) RETURNS jsonb LANGUAGE sql STABLE AS $$
+  SELECT CASE WHEN jsonb_typeof(info -> 'steps') = 'object' THEN info || jsonb_build_object('steps', (
+    SELECT jsonb_object_agg(e.key, e.value || CASE WHEN e.value ->> 'status' = 'running'
+                                                   THEN jsonb_build_object('status', 'failed', 'ended', to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+                                                                           'elapsed_ms', round(1000 * extract(epoch FROM moment - (e.value ->> 'started')::timestamptz)))
+                                                   ELSE '{}' END)
+    FROM jsonb_each(info -> 'steps') e)) ELSE info END
+$$;
+
 -- The row of a submitted job, which was found good. PostgreSQL puts it into the statement that asks, as it does submission_problem.
 CREATE OR REPLACE FUNCTION submitted_row(job jsonb, new_id uuid, held_by text, moment timestamptz, for_pipeline uuid, for_stage uuid)
 RETURNS TABLE (id uuid, tenant text, queue text, job_class text, status text, held text, priority integer, max_attempts integer, locked boolean, owner text,

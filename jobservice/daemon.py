@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from typing import Any, Protocol
 from uuid import UUID, uuid4
@@ -26,6 +27,8 @@ log = structlog.get_logger(__name__)
 LAST_EVENTS_SECONDS = 5.0
 """How long a leaving daemon tries to publish what it still holds; others sweep the rest."""
 RECONNECT_SECONDS = 1.0
+ERRANDS = 4
+"""Threads for the daemon's own use."""
 
 
 class Ending(Enum):
@@ -139,6 +142,9 @@ class Daemon:
     async def _start(self, http_url: str) -> None:
         if self._runs_jobs:
             self._parts.workspace_owner.take()
+            # Functions of steps wait here, one for each job. By itself asyncio makes 4 more than there are cores.
+            threads = ThreadPoolExecutor(self._settings.pool.threads + ERRANDS, thread_name_prefix="step")
+            asyncio.get_running_loop().set_default_executor(threads)
         self._parts.heartbeat.start()
         await self._parts.link.start()
         for loop in self._parts.loops:

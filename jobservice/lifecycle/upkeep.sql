@@ -102,7 +102,7 @@ WITH locked AS MATERIALIZED (
       progress_done        = CASE WHEN l.becomes <> 'QUEUED' THEN j.progress_done END,
       progress_total       = CASE WHEN l.becomes <> 'QUEUED' THEN j.progress_total END,
       progress_message     = CASE WHEN l.becomes <> 'QUEUED' THEN j.progress_message END,
-      progress_info        = CASE WHEN l.becomes <> 'QUEUED' THEN j.progress_info END,
+      progress_info        = CASE WHEN l.becomes <> 'QUEUED' THEN jobservice.ended_steps(j.progress_info, clock_timestamp()) END,
       estimated_completion = NULL
   -- The run: who was claimed anew between this statement's look and its lock comes from `locked` as if it had no daemon, but with a newer run.
   FROM locked l WHERE j.id = l.id AND j.status = l.was AND j.run = l.run

@@ -1,5 +1,6 @@
 """What jobs tell beside the counts: a free object and named steps, dated by the database, on every executor."""
 
+import json
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -7,8 +8,11 @@ from uuid import UUID
 import asyncpg
 import pytest
 from daemons import Books, Daemons, until
+from factory import SETTLER, make_daemon, make_job
 
 from jobservice.client.service import JobInfoService
+from jobservice.domain.states import JobStatus
+from jobservice.lifecycle.rescue import Rescuer
 from jobservice.sdk.job_info import JobInfo
 from jobservice.sdk.registry import Registry
 
@@ -119,3 +123,21 @@ async def test_a_job_that_tells_nothing_has_none(daemons: Daemons, books: Books)
     await books.is_in(job_id, "SUCCEEDED")
 
     assert (await read(daemons, job_id)).progress_info is None
+
+
+async def test_a_job_that_is_lost_too_often_leaves_no_step_running(books: Books) -> None:
+    lost = await make_daemon(books.connection, ended="lost_at")
+    job_id = await make_job(books.connection, JobStatus.RUNNING, daemon=lost)
+    steps = """{"steps": {"a": {"status": "done", "started": "2026-01-01T00:00:00.000000Z", "elapsed_ms": 5},
+                          "b": {"status": "running", "started": "2026-01-01T00:00:00.000000Z"}}, "seen": 7}"""
+    await books.connection.execute("UPDATE jobservice.job_info SET progress_info = $2 WHERE id = $1", job_id, steps)
+
+    await Rescuer(schema="jobservice", max_lost_runs=1, follower=SETTLER).rescue(books.connection)
+
+    job = await books.job(job_id)
+    told = json.loads(job["progress_info"])
+    assert (job["status"], told["seen"]) == ("FAILED", 7)
+    assert told["steps"]["a"] == json.loads(steps)["steps"]["a"]
+    assert told["steps"]["b"]["status"] == "failed"
+    ended, started = (date(told["steps"]["b"], name) for name in ("ended", "started"))
+    assert told["steps"]["b"]["elapsed_ms"] == round((ended - started).total_seconds() * 1000)

@@ -114,3 +114,14 @@ async def test_a_job_whose_failed_parts_retention_has_taken_runs_them_anew(
     job = await tables.is_in(job_id, "SUCCEEDED", "FAILED", "ABORTED")
     assert job["status"] == "SUCCEEDED", job["error_message"]
     assert await tables.all_copied() == "86 86"
+
+
+async def test_plain_functions_of_as_many_jobs_run_at_once_as_there_may_be_threads(
+    daemons: Daemons, tables: StepTables
+) -> None:
+    await daemons.start()
+
+    await tables.submit_many([{"job_class": "Meets", "parameters": {"batch": n}} for n in range(9)])
+
+    await tables.all_final()
+    assert await tables.value("SELECT array_agg(DISTINCT status) FROM jobservice.job_info") == ["SUCCEEDED"]

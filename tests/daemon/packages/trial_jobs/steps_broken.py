@@ -1,5 +1,6 @@
 """Jobs with steps whose functions fail, write elsewhere, or end badly, over the tables of `trial_jobs.steps`."""
 
+import threading
 from collections.abc import Iterator
 from datetime import date
 from typing import Annotated, Any
@@ -129,3 +130,13 @@ class PartsWaitForDoors(AbstractJob):
     batch: int = 1
     note: Annotated[str, NotIdentifying] = ""
     steps = (Chunk("copy", read=read_source, write=wait_for_door, size=3, partitions=8, plan=plan, aggregate=total),)
+
+
+ALL = threading.Barrier(9)
+
+
+class Meets(AbstractJob):
+    """Ends when nine of them are at work at once."""
+
+    batch: int = 1
+    steps = (Task("meet", lambda: ALL.wait(30) and None),)
