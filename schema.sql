@@ -579,6 +579,28 @@ LANGUAGE sql STABLE AS $$
        LATERAL (SELECT CASE WHEN held_by IS NOT NULL THEN held_by WHEN d.trigger_date > moment THEN 'trigger' WHEN job ->> 'status' = 'PENDING' THEN 'user' END AS held) h
 $$;
 
+-- Makes the rows of these concurrency keys where there are none. Nobody is waited for who has made one and not committed: a client may take his time, and
+-- whoever queues jobs may hold rows that all need. Without a row a claim puts the job aside, and the look of any daemon comes here again.
+CREATE OR REPLACE FUNCTION make_keys(tenants text[], keys text[]) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT SET lock_timeout = '10ms' AS $$
+DECLARE
+  missing record;
+BEGIN
+  BEGIN
+    INSERT INTO concurrency_key (tenant, key)
+    SELECT DISTINCT u.tenant, u.key FROM unnest(tenants, keys) u(tenant, key)
+    WHERE NOT EXISTS (SELECT FROM concurrency_key k WHERE k.tenant = u.tenant AND k.key = u.key) ORDER BY 1, 2 ON CONFLICT DO NOTHING;
+  EXCEPTION WHEN lock_not_available THEN
+    FOR missing IN SELECT DISTINCT u.tenant, u.key FROM unnest(tenants, keys) u(tenant, key)
+                   WHERE NOT EXISTS (SELECT FROM concurrency_key k WHERE k.tenant = u.tenant AND k.key = u.key) ORDER BY 1, 2 LOOP
+      BEGIN
+        INSERT INTO concurrency_key (tenant, key) VALUES (missing.tenant, missing.key) ON CONFLICT DO NOTHING;
+      EXCEPTION WHEN lock_not_available THEN
+        NULL;
+      END;
+    END LOOP;
+  END;
+END $$;
+
 -- What `submit` does, also for the jobs of a stage: `held_by` is 'stage' where that is not open.
 CREATE OR REPLACE FUNCTION submit_into(jobs jsonb, for_pipeline uuid, for_stage uuid, held_by text) RETURNS TABLE (job_id uuid, created boolean)
 LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
@@ -587,6 +609,7 @@ DECLARE
   ids          uuid[];
   stored_ids        uuid[];
   keyed        boolean;
+  crowded      boolean;
   now_is       timestamptz := clock_timestamp();
   woken        text[];
   soon         boolean;
@@ -614,8 +637,8 @@ BEGIN
     END IF;
   END IF;
 
-  SELECT array_agg(new_job_id()), coalesce(bool_or(e.job -> 'idempotency_key' <> 'null'), false)
-  INTO ids, keyed FROM jsonb_array_elements(jobs) e(job);
+  SELECT array_agg(new_job_id()), coalesce(bool_or(e.job -> 'idempotency_key' <> 'null'), false), coalesce(bool_or(e.job -> 'concurrency_key' <> 'null'), false)
+  INTO ids, keyed, crowded FROM jsonb_array_elements(jobs) e(job);
 
   IF keyed THEN
     -- In order, so that two batches cannot deadlock; looked up in the next statement, whose snapshot sees what this one waited for.
@@ -631,11 +654,10 @@ BEGIN
     stored_ids := ids;
   END IF;
 
-  INSERT INTO concurrency_key (tenant, key)
-  SELECT DISTINCT coalesce(e.job ->> 'tenant', 'default'), e.job ->> 'concurrency_key'
-  FROM jsonb_array_elements(jobs) e(job) WHERE e.job ->> 'concurrency_key' IS NOT NULL
-    AND NOT EXISTS (SELECT FROM concurrency_key k WHERE k.tenant = coalesce(e.job ->> 'tenant', 'default') AND k.key = e.job ->> 'concurrency_key')
-  ORDER BY 1, 2 ON CONFLICT DO NOTHING;
+  IF crowded THEN
+    PERFORM make_keys(array_agg(coalesce(e.job ->> 'tenant', 'default')), array_agg(e.job ->> 'concurrency_key'))
+    FROM jsonb_array_elements(jobs) e(job) WHERE e.job ->> 'concurrency_key' IS NOT NULL;
+  END IF;
 
   WITH stored AS (
     INSERT INTO job_info (id, tenant, queue, job_class, status, held, priority, max_attempts, locked, owner, description, parameters, user_metadata,
@@ -796,6 +818,8 @@ DECLARE
   woken  text[];
   told   boolean;
   soon   boolean;
+  tenants text[];     -- of jobs with a concurrency key, and their keys
+  keys   text[];
   moment timestamptz := clock_timestamp();
 BEGIN
   WITH locked AS MATERIALIZED (
@@ -809,9 +833,6 @@ BEGIN
     -- Not with `=`: the planner would take a partial index instead of the key, and read all jobs that are held for each thousand.
     WHERE j.id = ANY (ARRAY(SELECT l.id FROM locked l)) AND j.status IS NOT DISTINCT FROM 'PENDING' AND j.held IS NOT DISTINCT FROM 'stage'
     RETURNING j.id, j.status, j.queue, j.sequence, j.run, j.attempt, j.priority, j.percent_completed, j.tenant, j.concurrency_key, j.trigger_after_date
-  ), keyed AS (
-    INSERT INTO concurrency_key (tenant, key)
-    SELECT DISTINCT c.tenant, c.concurrency_key FROM changed c WHERE c.concurrency_key IS NOT NULL ORDER BY 1, 2 ON CONFLICT DO NOTHING
   ), box AS (
     INSERT INTO outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
     SELECT array_agg(c.id), array_agg(c.sequence), array_agg(c.run), array_agg(c.attempt), array_agg('QUEUED'::text), array_agg('PENDING'::text), array_agg(moment),
@@ -820,8 +841,12 @@ BEGIN
     HAVING count(*) > 0 RETURNING id
   )
   SELECT count(*), array_agg(DISTINCT c.queue) FILTER (WHERE c.status = 'QUEUED'), EXISTS (SELECT FROM box),
-         coalesce(bool_or(c.trigger_after_date > moment AND c.trigger_after_date < moment + interval '2 seconds'), false)
-  INTO moved, woken, told, soon FROM changed c;
+         coalesce(bool_or(c.trigger_after_date > moment AND c.trigger_after_date < moment + interval '2 seconds'), false),
+         array_agg(c.tenant) FILTER (WHERE c.concurrency_key IS NOT NULL), array_agg(c.concurrency_key) FILTER (WHERE c.concurrency_key IS NOT NULL)
+  INTO moved, woken, told, soon, tenants, keys FROM changed c;
+  IF keys IS NOT NULL THEN
+    PERFORM make_keys(tenants, keys);
+  END IF;
   PERFORM announce(woken, told);
   IF soon THEN
     PERFORM pg_notify(current_schema() || '_due', '');
@@ -1287,7 +1312,10 @@ BEGIN
     PERFORM FROM job_info j JOIN stage t ON t.id = j.stage_id JOIN pipeline x ON x.id = t.pipeline_id
     WHERE x.id = ANY (ids) AND (only_tenant IS NULL OR x.tenant = only_tenant) AND j.status IN ('PENDING', 'QUEUED') ORDER BY j.id FOR NO KEY UPDATE OF j;
   END IF;
-  IF verb = 'pause' THEN    -- through the turnstiles, as a hold: whoever has the answer knows that no claim is under way that has not read it
+  -- Through the turnstiles, as a hold: whoever has the answer knows that no claim is under way that has not read it. The pipelines come before them: a
+  -- claim waits for no pipeline, and who waited for one with the turnstiles in hand would hold up all claims.
+  IF verb = 'pause' THEN
+    PERFORM FROM pipeline x WHERE x.id = ANY (ids) AND (only_tenant IS NULL OR x.tenant = only_tenant) ORDER BY x.id FOR NO KEY UPDATE;
     PERFORM FROM queue q ORDER BY q.queue FOR SHARE;
   END IF;
   FOR p IN SELECT * FROM pipeline x WHERE x.id = ANY (ids) AND (only_tenant IS NULL OR x.tenant = only_tenant) ORDER BY x.id FOR NO KEY UPDATE LOOP
@@ -2256,11 +2284,10 @@ CREATE OR REPLACE FUNCTION unblock(tenants text[], keys text[]) RETURNS integer 
 DECLARE
   queues text[];
 BEGIN
-  INSERT INTO concurrency_key (tenant, key)
-  SELECT DISTINCT u.tenant, u.key FROM unnest(tenants, keys) u(tenant, key)
-  WHERE NOT EXISTS (SELECT FROM concurrency_key k WHERE k.tenant = u.tenant AND k.key = u.key)
-    AND EXISTS (SELECT FROM job_info j WHERE j.tenant = u.tenant AND j.concurrency_key = u.key AND j.status = 'QUEUED' AND j.blocked AND NOT j.on_hold)
-  ORDER BY 1, 2 ON CONFLICT DO NOTHING;
+  IF EXISTS (SELECT FROM unnest(tenants, keys) u(tenant, key) WHERE NOT EXISTS (SELECT FROM concurrency_key k WHERE k.tenant = u.tenant AND k.key = u.key)) THEN
+    PERFORM make_keys(array_agg(u.tenant), array_agg(u.key)) FROM unnest(tenants, keys) u(tenant, key)
+    WHERE EXISTS (SELECT FROM job_info j WHERE j.tenant = u.tenant AND j.concurrency_key = u.key AND j.status = 'QUEUED' AND j.blocked AND NOT j.on_hold);
+  END IF;
   PERFORM FROM concurrency_key k WHERE (k.tenant, k.key) IN (SELECT * FROM unnest(tenants, keys)) ORDER BY k.tenant, k.key FOR NO KEY UPDATE;
   WITH RECURSIVE room AS (
     SELECT k.tenant, k.key, k.max_running
@@ -2306,7 +2333,7 @@ BEGIN
   IF coalesce(hold_class.job_class, '') !~ '^([A-Za-z0-9][A-Za-z0-9_-]{0,63}|\*)$' THEN
     PERFORM refuse_document('', ARRAY['bad_field', 'job_class', 'must match [A-Za-z0-9][A-Za-z0-9_-]{0,63}, or be * for all']);
   END IF;
-  PERFORM FROM queue q ORDER BY q.queue FOR SHARE;
+  -- Before the turnstiles, which would be held for as long as somebody who releases it just now takes.
   INSERT INTO class_hold AS c (job_class, reason) VALUES (hold_class.job_class, left(nullif(hold_class.reason, ''), 1000)) ON CONFLICT DO NOTHING RETURNING * INTO h;
   IF NOT FOUND THEN
     RETURN false;
@@ -2327,6 +2354,7 @@ BEGIN
   -- A statement of its own: it sees what was put aside by the claims that the one above has waited for. Those of a paused pipeline come in too, and
   -- the claim puts them aside again: to look at the pipelines here, while `settle` looks at the classes, would leave behind what both let in at once.
   UPDATE job_info j SET blocked = false, on_hold = false
+  PERFORM FROM queue q ORDER BY q.queue FOR SHARE;
   WHERE j.id = ANY (ARRAY(SELECT w.id FROM job_info w WHERE w.job_class = release_class.job_class AND w.status = 'QUEUED' AND w.on_hold ORDER BY w.id FOR NO KEY UPDATE))
     AND j.status = 'QUEUED' AND j.on_hold;
   PERFORM wake(ARRAY(SELECT DISTINCT q FROM daemon d, unnest(d.queues) q WHERE d.idle AND d.stopped_at IS NULL AND d.lost_at IS NULL));

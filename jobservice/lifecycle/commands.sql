@@ -15,9 +15,6 @@ WITH locked AS MATERIALIZED (
   UPDATE jobservice.job_info j SET status = 'QUEUED', held = NULL, queued_date = clock_timestamp(), sequence = j.sequence + 1
   FROM locked l WHERE j.id = l.id AND j.id = ANY (:ids::uuid[]) AND l.was = 'PENDING' AND l.held = 'user' AND j.status IS NOT DISTINCT FROM l.was AND j.held IS NOT DISTINCT FROM l.held
   RETURNING j.id, j.queue, j.sequence, j.run, j.attempt, j.queued_date, j.priority, j.percent_completed, j.tenant, j.concurrency_key
-), keyed AS (
-  INSERT INTO jobservice.concurrency_key (tenant, key)
-  SELECT DISTINCT c.tenant, c.concurrency_key FROM changed c WHERE c.concurrency_key IS NOT NULL ORDER BY 1, 2 ON CONFLICT DO NOTHING
 ), box AS (
   INSERT INTO jobservice.outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
   SELECT array_agg(c.id), array_agg(c.sequence), array_agg(c.run), array_agg(c.attempt), array_agg('QUEUED'::text), array_agg('PENDING'::text), array_agg(c.queued_date),
@@ -26,7 +23,8 @@ WITH locked AS MATERIALIZED (
 )
 SELECT i.id AS job_id, CASE WHEN c.id IS NOT NULL THEN 'QUEUED' ELSE l.was END AS status, c.id IS NOT NULL AS accepted,
        CASE WHEN l.id IS NULL THEN 'unknown_job' WHEN c.id IS NULL THEN 'not_legal' END AS code,
-       CASE WHEN c.id IS NULL AND l.held IS NOT NULL THEN 'held by its ' || l.held END AS reason, a.announce::text
+       CASE WHEN c.id IS NULL AND l.held IS NOT NULL THEN 'held by its ' || l.held END AS reason, a.announce::text,
+       (SELECT CASE WHEN count(*) > 0 THEN jobservice.make_keys(array_agg(k.tenant), array_agg(k.concurrency_key))::text END FROM changed k WHERE k.concurrency_key IS NOT NULL) AS keyed
 FROM unnest(:ids::uuid[]) WITH ORDINALITY i (id, n) LEFT JOIN locked l ON l.id = i.id LEFT JOIN changed c ON c.id = i.id,
   (SELECT jobservice.announce((SELECT array_agg(DISTINCT queue) FROM changed), EXISTS (SELECT FROM box))) a ORDER BY i.n;
 
@@ -46,9 +44,6 @@ WITH locked AS MATERIALIZED (
       stack_trace = NULL, trigger_after_date = NULL, expiration_date = coalesce(:expiration::timestamptz, j.expiration_date)
   FROM locked l WHERE j.id = l.id AND j.id = ANY (:ids::uuid[]) AND l.was IN ('FAILED', 'ABORTED') AND j.status IS NOT DISTINCT FROM l.was AND l.too_late IS NOT TRUE AND l.pipeline_id IS NULL
   RETURNING j.id, j.queue, j.sequence, j.run, j.attempt, j.queued_date, j.priority, j.percent_completed, l.was, j.tenant, j.concurrency_key
-), keyed AS (
-  INSERT INTO jobservice.concurrency_key (tenant, key)
-  SELECT DISTINCT c.tenant, c.concurrency_key FROM changed c WHERE c.concurrency_key IS NOT NULL ORDER BY 1, 2 ON CONFLICT DO NOTHING
 ), box AS (
   INSERT INTO jobservice.outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
   SELECT array_agg(c.id), array_agg(c.sequence), array_agg(c.run), array_agg(c.attempt), array_agg('QUEUED'::text), array_agg(c.was), array_agg(c.queued_date),
@@ -62,7 +57,8 @@ WITH locked AS MATERIALIZED (
 SELECT i.id AS job_id, CASE WHEN c.id IS NOT NULL THEN 'QUEUED' ELSE l.was END AS status, c.id IS NOT NULL AS accepted,
        CASE WHEN l.id IS NULL THEN 'unknown_job' WHEN c.id IS NULL THEN 'not_legal' END AS code,
        CASE WHEN c.id IS NULL AND l.was IN ('FAILED', 'ABORTED') AND l.pipeline_id IS NOT NULL THEN format('it belongs to pipeline %s: restart that', l.pipeline_id)
-            WHEN c.id IS NULL AND l.was IN ('FAILED', 'ABORTED') AND l.too_late THEN 'its expiration date has passed; give a new one' END AS reason, a.announce::text
+            WHEN c.id IS NULL AND l.was IN ('FAILED', 'ABORTED') AND l.too_late THEN 'its expiration date has passed; give a new one' END AS reason, a.announce::text,
+       (SELECT CASE WHEN count(*) > 0 THEN jobservice.make_keys(array_agg(k.tenant), array_agg(k.concurrency_key))::text END FROM changed k WHERE k.concurrency_key IS NOT NULL) AS keyed
 FROM unnest(:ids::uuid[]) WITH ORDINALITY i (id, n) LEFT JOIN locked l ON l.id = i.id LEFT JOIN changed c ON c.id = i.id,
   (SELECT jobservice.announce((SELECT array_agg(DISTINCT queue) FROM changed), EXISTS (SELECT FROM box))) a ORDER BY i.n;
 

@@ -27,16 +27,15 @@ WITH locked AS MATERIALIZED (
   UPDATE jobservice.job_info j SET status = 'QUEUED', held = NULL, queued_date = clock_timestamp(), sequence = j.sequence + 1
   FROM locked l WHERE j.id = l.id AND j.status = 'PENDING' AND j.held IN ('trigger', 'backoff') AND j.trigger_after_date <= clock_timestamp()
   RETURNING j.id, j.queue, j.sequence, j.run, j.attempt, j.queued_date, j.priority, j.percent_completed, j.tenant, j.concurrency_key
-), keyed AS (
-  INSERT INTO jobservice.concurrency_key (tenant, key)
-  SELECT DISTINCT c.tenant, c.concurrency_key FROM changed c WHERE c.concurrency_key IS NOT NULL ORDER BY 1, 2 ON CONFLICT DO NOTHING
 ), box AS (
   INSERT INTO jobservice.outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
   SELECT array_agg(c.id), array_agg(c.sequence), array_agg(c.run), array_agg(c.attempt), array_agg('QUEUED'::text), array_agg('PENDING'::text), array_agg(c.queued_date),
          array_agg(c.priority), array_agg(c.percent_completed), array_agg(NULL::jsonb)
   FROM changed c WHERE NOT EXISTS (SELECT FROM jobservice.queue q WHERE q.queue = c.queue AND NOT jobservice.is_published(q.events, 'QUEUED')) HAVING count(*) > 0 RETURNING id
 )
-SELECT c.id, c.queue, a.announce::text FROM changed c,
+SELECT c.id, c.queue, a.announce::text,
+       (SELECT CASE WHEN count(*) > 0 THEN jobservice.make_keys(array_agg(k.tenant), array_agg(k.concurrency_key))::text END FROM changed k WHERE k.concurrency_key IS NOT NULL) AS keyed
+FROM changed c,
   (SELECT jobservice.announce((SELECT array_agg(DISTINCT queue) FROM changed), EXISTS (SELECT FROM box))) a;
 
 -- name: expire(batch)

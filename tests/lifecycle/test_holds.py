@@ -122,6 +122,23 @@ async def test_a_class_is_held_once_with_the_first_reason_and_may_be_unknown(han
     assert await HOLDS.held(hand.connection) == []
 
 
+async def test_a_hold_that_waits_for_somebody_who_releases_the_class_holds_up_no_claim(
+    connection: asyncpg.Connection, hand: Hand, connect: Connect
+) -> None:
+    other = await make_job(connection, job_class="Other")
+    await hand.hold()
+    releasing, holding = await connect(), await connect()
+    await connection.execute("SET lock_timeout = '10s'")
+
+    async with releasing.transaction():
+        await HOLDS.release(releasing, "Nap")
+        hold = await begun(HOLDS.hold(holding, "Nap", reason="again"), holding, connection)
+        claimed = await hand.claim()
+    held_anew = await hold
+
+    assert (claimed, held_anew) == ([other], True)
+
+
 @pytest.mark.parametrize("name", ["", "a b", "**", "x" * 65, "a.b"])
 async def test_what_is_no_class_is_refused_by_both_doors(hand: Hand, name: str) -> None:
     with pytest.raises(InvalidSubmission):

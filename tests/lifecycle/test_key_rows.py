@@ -232,6 +232,39 @@ async def test_whatever_queues_a_job_makes_its_key_again(
     assert await keeper.claim() == [job_id]
 
 
+@pytest.mark.parametrize("way", ["submit", "enqueue", "restart", "due"])
+async def test_whatever_queues_a_job_waits_for_no_client_that_makes_the_same_key_and_takes_his_time(
+    connection: asyncpg.Connection, connect: Any, keeper: Keeper, way: str
+) -> None:
+    long_ago = await connection.fetchval("SELECT now() - interval '1 hour'")
+    held = {"held": "trigger", "trigger_after_date": long_ago} if way == "due" else {}
+    status = JobStatus.ABORTED if way == "restart" else JobStatus.PENDING
+    job_id = await make_job(connection, status, concurrency_key="k", **held)
+    beside = await make_job(connection, concurrency_key="beside", blocked=True)
+    await connection.execute("DELETE FROM jobservice.concurrency_key")
+    await connection.execute("SET lock_timeout = '10s'")
+    client = await connect()
+
+    async with client.transaction():
+        await client.execute("INSERT INTO jobservice.concurrency_key (tenant, key) VALUES ('acme', 'k')")
+        match way:
+            case "submit":
+                ((job_id, _),) = await Submitter().submit(
+                    connection, '[{"job_class": "Nap", "concurrency_key": "k", "tenant": "acme"}]'
+                )
+            case "due":
+                assert await keeper.upkeep.enqueue_due(connection) == 1
+            case _:
+                await getattr(Commands(), way)(connection, [job_id])
+        during = await keeper.claim()
+        await keeper.claimer.unblock(connection, [("acme", "beside"), ("acme", "k")])
+        during += await keeper.claim()
+    await keeper.look()
+
+    assert during == [beside]
+    assert await keeper.claim() == [job_id]
+
+
 async def test_a_limit_that_is_raised_lets_those_in_that_wait_for_it_at_once(
     connection: asyncpg.Connection, keeper: Keeper
 ) -> None:

@@ -93,6 +93,43 @@ async def test_a_flush_takes_its_pipelines_in_order_whatever_its_jobs_ask_of_the
     assert json.loads((await stages(connection, high))[0]["user_metadata"]) == {"n": 1}
 
 
+async def test_a_pause_that_waits_for_its_pipeline_holds_up_no_claim(
+    crew: Crew, connection: asyncpg.Connection, connect: Any
+) -> None:
+    held = await submit(connection, {"jobs": jobs(1), "hold": True})
+    alone = await make_job(connection)
+    client = await connect()
+    await crew.connection.execute("SET lock_timeout = '10s'")
+
+    async with connection.transaction():
+        await connection.execute(HOLD, held)
+        pause = await begun(command(client, "pause", held), client, connection)
+        runs = await crew.claim()
+    await pause
+
+    assert [run.job_id for run in runs] == [alone]
+    assert (await pipeline(connection, held))["paused"]
+
+
+async def test_a_concurrency_key_that_a_client_is_about_to_make_holds_up_no_stage(
+    crew: Crew, connection: asyncpg.Connection
+) -> None:
+    keyed, free = await submit(connection, 1, {"jobs": jobs(1, concurrency_key="k")}), await submit(connection, 1)
+    await connection.execute("DELETE FROM jobservice.concurrency_key")  # nobody needed it until the stage opens
+    runs = await crew.claim()
+
+    async with connection.transaction():
+        await connection.execute("INSERT INTO jobservice.concurrency_key (tenant, key) VALUES ('default', 'k')")
+        await crew.end(runs)
+        assert await standing(crew.connection, keyed) == ("RUNNING", ["SUCCEEDED", "QUEUED"])
+        assert await standing(crew.connection, free) == ("SUCCEEDED", ["SUCCEEDED"])
+        assert await crew.claim() == [], "what the key allows nobody knows yet"
+    await crew.claimer.unblock(crew.connection, [("default", "k")])
+
+    assert await crew.work_all() == 1
+    assert await standing(connection, keyed) == ("SUCCEEDED", ["SUCCEEDED"] * 2)
+
+
 @pytest.mark.parametrize("verb", ["restart", "delete"])
 async def test_a_verb_that_needs_all_jobs_is_refused_while_somebody_holds_one(
     crew: Crew, connection: asyncpg.Connection, verb: str
