@@ -874,11 +874,12 @@ BEGIN
 END $$;
 
 -- Moves pipelines on after jobs of their stages have changed, in the transaction that changed them. `stages` and `changes` have one element for
--- each job that changed: started, retried, SUCCEEDED, FAILED, ABORTED. `also` names pipelines to be looked at whatever changed. Who calls it may
--- hold job rows; it takes the pipelines' rows in order, and from there on waits for nothing. True where jobs are left that can be moved at once:
--- whoever calls `settle` for it again moves the next ones. Rows that somebody holds are left for a later look; in both cases the pipeline is
--- `unsettled`. docs/pipelines.md has the protocol. The plans are pinned as those of `claim` are.
-CREATE OR REPLACE FUNCTION settle(stages uuid[], changes text[], also uuid[] DEFAULT '{}') RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT
+-- each job that changed: started, retried, SUCCEEDED, FAILED, ABORTED; `start_dates` too, with the date of each start. `also` names pipelines to be
+-- looked at whatever changed. Who calls it may hold job rows; it takes the pipelines' rows in order, and from there on waits for nothing. True where
+-- jobs are left that can be moved at once: whoever calls `settle` for it again moves the next ones. Rows that somebody holds are left for a later look;
+-- in both cases the pipeline is `unsettled`. docs/pipelines.md has the protocol. The plans are pinned as those of `claim` are.
+DROP FUNCTION IF EXISTS settle(uuid[], text[], uuid[]);
+CREATE OR REPLACE FUNCTION settle(stages uuid[], changes text[], also uuid[] DEFAULT '{}', start_dates timestamptz[] DEFAULT '{}') RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_nestloop = on SET jit = off AS $$
 DECLARE
   p         pipeline%ROWTYPE;
@@ -886,8 +887,10 @@ DECLARE
   s         stage%ROWTYPE;
   held      uuid[];
   moment    timestamptz;
-  told      jsonb := '[]';
-  news      uuid[];               -- stages that began to run, or are to tell how far they are
+  told      jsonb[] := '{}';      -- no document: each fact would copy those before it
+  begun     uuid[];               -- stages that began to run,
+  news      uuid[];               -- and with them those that are to tell how far they are
+  behind    integer;              -- the position of the last stage that ended here
   unended   uuid[];
   budget    integer := 1000;      -- jobs moved in one call
   share     integer;              -- and for this pipeline: what is left unsettled goes on in turns
@@ -908,8 +911,8 @@ BEGIN
     WITH delta AS (
       SELECT c.stage, count(*) FILTER (WHERE c.change = 'started') AS started, count(*) FILTER (WHERE c.change = 'retried') AS retried,
              count(*) FILTER (WHERE c.change = 'SUCCEEDED') AS succeeded, count(*) FILTER (WHERE c.change = 'FAILED') AS failed,
-             count(*) FILTER (WHERE c.change = 'ABORTED') AS aborted
-      FROM unnest(stages, changes) c(stage, change) GROUP BY c.stage
+             count(*) FILTER (WHERE c.change = 'ABORTED') AS aborted, min(c.start_date) FILTER (WHERE c.change = 'started') AS start_date
+      FROM unnest(stages, changes, start_dates) c(stage, change, start_date) GROUP BY c.stage
     ), next AS (
       SELECT d.*, t.status = 'QUEUED' AND d.started > 0 AS begins,
              t.status = 'RUNNING' AND t.told_at < moment - interval '1 second' AND t.succeeded + d.succeeded < t.total
@@ -922,13 +925,13 @@ BEGIN
           aborted      = t.aborted + n.aborted,
           retried      = t.retried + n.retried,
           status       = CASE WHEN n.begins THEN 'RUNNING' ELSE t.status END,
-          start_date   = CASE WHEN n.begins THEN moment ELSE t.start_date END,
+          start_date   = least(t.start_date, n.start_date),   -- what started first may be written last
           sequence     = t.sequence + (n.begins OR n.progresses)::integer,
           told_at      = CASE WHEN n.begins OR n.progresses THEN moment ELSE t.told_at END,
           told_percent = CASE WHEN n.begins OR n.progresses THEN (t.succeeded + n.succeeded) * 100 / t.total ELSE t.told_percent END
-      FROM next n WHERE t.id = n.stage RETURNING t.id, n.begins OR n.progresses AS tells
+      FROM next n WHERE t.id = n.stage RETURNING t.id, n.begins, n.begins OR n.progresses AS tells
     )
-    SELECT array_agg(c.id) FILTER (WHERE c.tells) INTO news FROM counted c;
+    SELECT array_agg(c.id) FILTER (WHERE c.begins), array_agg(c.id) FILTER (WHERE c.tells) INTO begun, news FROM counted c;
   END IF;
 
   FOR p IN SELECT * FROM pipeline x WHERE x.id = ANY (held) AND (x.stop_date IS NULL OR x.unsettled) ORDER BY x.id LOOP
@@ -945,18 +948,19 @@ BEGIN
 
     IF news IS NOT NULL THEN
       FOR s IN SELECT * FROM stage t WHERE t.pipeline_id = p.id AND t.id = ANY (news) ORDER BY t.position LOOP
-        told := told || pipeline_fact(p, s, CASE WHEN s.start_date = moment THEN 'QUEUED' ELSE s.status END, moment);
+        told := told || pipeline_fact(p, s, CASE WHEN s.id = ANY (begun) THEN 'QUEUED' ELSE s.status END, moment);
         IF p.status = 'QUEUED' AND s.status = 'RUNNING' THEN
           p.status := 'RUNNING';
-          p.start_date := moment;
+          p.start_date := s.start_date;
           p.sequence := p.sequence + 1;
           told := told || pipeline_fact(p, NULL, 'QUEUED', moment);
         END IF;
       END LOOP;
     END IF;
 
+    behind := 0;
     WHILE p.ending IS NULL AND p.status IN ('QUEUED', 'RUNNING') LOOP
-      SELECT * INTO s FROM stage t WHERE t.pipeline_id = p.id AND t.stop_date IS NULL ORDER BY t.position LIMIT 1;
+      SELECT * INTO s FROM stage t WHERE t.pipeline_id = p.id AND t.position > behind AND t.stop_date IS NULL ORDER BY t.position LIMIT 1;
       IF NOT FOUND THEN
         EXIT WHEN p.open OR p.paused;
         was := p.status;
@@ -991,6 +995,7 @@ BEGIN
       was := s.status;
       UPDATE stage t SET status = 'SUCCEEDED', stop_date = moment, sequence = t.sequence + 1 WHERE t.id = s.id RETURNING * INTO s;
       told := told || pipeline_fact(p, s, was, moment);
+      behind := s.position;
       searching := false;
     END LOOP;
 
@@ -1030,7 +1035,9 @@ BEGIN
     END IF;
 
     left_over := left_over OR p.unsettled AND share <= 0;
-    p.percent_completed := CASE WHEN p.status = 'SUCCEEDED' THEN 100 ELSE coalesce((SELECT floor(avg(t.percent_completed)) FROM stage t WHERE t.pipeline_id = p.id), 0) END;
+    SELECT CASE WHEN p.status = 'SUCCEEDED' THEN 100 ELSE coalesce(floor(avg(t.percent_completed)), 0) END,
+           least(p.start_date, min(t.start_date) FILTER (WHERE t.stop_date IS NULL OR t.stop_date = moment))
+    INTO p.percent_completed, p.start_date FROM stage t WHERE t.pipeline_id = p.id;
     IF p.ending IS NOT NULL AND NOT EXISTS (SELECT FROM stage t WHERE t.pipeline_id = p.id AND t.stop_date IS NULL) THEN
       was := p.status;
       -- Stopped so late that all had succeeded: nobody writes over that.
@@ -1045,7 +1052,8 @@ BEGIN
     IF p.stop_date IS NOT NULL AND p.parent_job IS NOT NULL THEN
       p.unsettled := NOT resume_parent(p.parent_job);
     END IF;
-    IF (p.sequence, p.percent_completed, p.unsettled, p.ending) IS DISTINCT FROM (before.sequence, before.percent_completed, before.unsettled, before.ending) THEN
+    IF (p.sequence, p.percent_completed, p.unsettled, p.ending, p.start_date)
+       IS DISTINCT FROM (before.sequence, before.percent_completed, before.unsettled, before.ending, before.start_date) THEN
       UPDATE pipeline x
       SET status = p.status, ending = p.ending, reason = p.reason, unsettled = p.unsettled, sequence = p.sequence, percent_completed = p.percent_completed,
           start_date = p.start_date, stop_date = p.stop_date, updated_date = moment
@@ -1053,8 +1061,8 @@ BEGIN
     END IF;
   END LOOP;
 
-  IF told <> '[]' THEN
-    INSERT INTO pipeline_outbox (facts) VALUES (told);
+  IF told <> '{}' THEN
+    INSERT INTO pipeline_outbox (facts) SELECT to_jsonb(told[n:n + 999]) FROM generate_series(1, cardinality(told), 1000) n ORDER BY n;
     PERFORM pg_notify(current_schema() || '_facts', '');
   END IF;
   IF left_over THEN
@@ -1168,10 +1176,12 @@ BEGIN
     IF e.problem IS NOT NULL THEN
       PERFORM refuse_document(format('%s[%s]', place, e.n), e.problem);
     END IF;
-    SELECT t.id INTO known FROM stage t WHERE t.pipeline_id = (p).id AND t.idempotency_key = e.stage ->> 'idempotency_key';
-    IF FOUND THEN
-      made := made || known;
-      CONTINUE;
+    IF e.stage ->> 'idempotency_key' IS NOT NULL THEN
+      SELECT t.id INTO known FROM stage t WHERE t.pipeline_id = (p).id AND t.idempotency_key = e.stage ->> 'idempotency_key';
+      IF FOUND THEN
+        made := made || known;
+        CONTINUE;
+      END IF;
     END IF;
     at_position := at_position + 1;
     opens := at_position = 1 AND (p).status = 'QUEUED' AND NOT (p).paused AND NOT coalesce((e.stage ->> 'hold')::boolean, false)
@@ -1299,11 +1309,11 @@ DECLARE
   answers  jsonb := '{}';
   problem  text[];
 BEGIN
-  IF verb NOT IN ('start', 'pause', 'resume', 'stop', 'seal', 'restart', 'set_priority', 'update_metadata', 'delete') THEN
-    PERFORM refuse_document('', ARRAY['bad_field', 'verb', quote_literal(verb) || ' is none for pipelines']);
+  IF verb IS NULL OR verb NOT IN ('start', 'pause', 'resume', 'stop', 'seal', 'restart', 'set_priority', 'update_metadata', 'delete') THEN
+    PERFORM refuse_document('', ARRAY['bad_field', 'verb', quote_nullable(verb) || ' is none for pipelines']);
   END IF;
-  problem := CASE verb WHEN 'set_priority' THEN submission_problem(jsonb_build_object('job_class', 'any', 'priority', coalesce(argument, '""')))
-                       WHEN 'update_metadata' THEN submission_problem(jsonb_build_object('job_class', 'any', 'user_metadata', coalesce(argument, '""'))) END;
+  problem := CASE verb WHEN 'set_priority' THEN submission_problem(jsonb_build_object('job_class', 'any', 'priority', coalesce(nullif(argument, 'null'), '""')))
+                       WHEN 'update_metadata' THEN submission_problem(jsonb_build_object('job_class', 'any', 'user_metadata', coalesce(nullif(argument, 'null'), '""'))) END;
   IF problem IS NOT NULL THEN
     PERFORM refuse_document('', problem);
   END IF;
@@ -1461,8 +1471,8 @@ DECLARE
   answers jsonb := '{}';
   settled uuid[] := '{}';
 BEGIN
-  IF verb NOT IN ('release', 'seal', 'update_metadata', 'increment_metadata') THEN
-    PERFORM refuse_document('', ARRAY['bad_field', 'verb', quote_literal(verb) || ' is none for stages']);
+  IF verb IS NULL OR verb NOT IN ('release', 'seal', 'update_metadata', 'increment_metadata') THEN
+    PERFORM refuse_document('', ARRAY['bad_field', 'verb', quote_nullable(verb) || ' is none for stages']);
   ELSIF verb = 'update_metadata' AND document_problem(coalesce(argument, '""')) IS NOT NULL THEN
     PERFORM refuse_document('', ARRAY['bad_field', 'user_metadata', document_problem(coalesce(argument, '""'))]);
   ELSIF verb = 'increment_metadata' AND (coalesce(jsonb_typeof(argument -> 'key'), '') <> 'string' OR coalesce(jsonb_typeof(argument -> 'by'), '') <> 'number') THEN
@@ -1477,17 +1487,12 @@ BEGIN
         CASE verb
           WHEN 'release' THEN UPDATE stage t SET hold = false WHERE t.id = s.id AND t.hold;
           WHEN 'seal' THEN UPDATE stage t SET open = false WHERE t.id = s.id;
-          WHEN 'update_metadata' THEN
-            IF document_problem(merged(s.user_metadata, argument)) IS NOT NULL THEN
-              PERFORM refuse_document('', ARRAY['too_large', 'user_metadata', document_problem(merged(s.user_metadata, argument))]);
-            END IF;
-            UPDATE stage t SET user_metadata = merged(t.user_metadata, argument) WHERE t.id = s.id;
+          WHEN 'update_metadata' THEN PERFORM keep_metadata(s.id, merged(s.user_metadata, argument));
           WHEN 'increment_metadata' THEN
             IF jsonb_typeof(s.user_metadata -> (argument ->> 'key')) NOT IN ('number', 'null') THEN
               PERFORM refuse_document('', ARRAY['bad_field', 'user_metadata.' || (argument ->> 'key'), 'is no number, and cannot be incremented']);
             END IF;
-            UPDATE stage t SET user_metadata = t.user_metadata || jsonb_build_object(argument ->> 'key', coalesce((t.user_metadata ->> (argument ->> 'key'))::numeric, 0) + (argument ->> 'by')::numeric)
-            WHERE t.id = s.id;
+            PERFORM keep_metadata(s.id, s.user_metadata || jsonb_build_object(argument ->> 'key', coalesce((s.user_metadata ->> (argument ->> 'key'))::numeric, 0) + (argument ->> 'by')::numeric));
         END CASE;
         settled := settled || p.id;
       END IF;
@@ -1508,6 +1513,17 @@ END $$;
 CREATE OR REPLACE FUNCTION merged(document jsonb, patch jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
   SELECT (document || patch) - ARRAY(SELECT e.key FROM jsonb_each(patch) e WHERE e.value = 'null')
 $$;
+
+-- Writes a stage's metadata, as one of its changes has made them. A part of those.
+CREATE OR REPLACE FUNCTION keep_metadata(of_stage uuid, document jsonb) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+DECLARE
+  problem text := document_problem(document);
+BEGIN
+  IF problem IS NOT NULL THEN
+    PERFORM refuse_document('', ARRAY[CASE WHEN problem LIKE '%larger%' THEN 'too_large' ELSE 'bad_field' END, 'user_metadata', problem]);
+  END IF;
+  UPDATE stage t SET user_metadata = document WHERE t.id = of_stage;
+END $$;
 
 -- What jobs of stages asked for, in the transaction of their success: an array of {"jobs"}, {"merge"} or {"increment", "by"}, each with its "stage_id", or
 -- with "stage", a name: the first of it from the stage "from" on. A "pipeline_id" walls off: a stage of another one is as unknown as none. All metadata
@@ -1537,7 +1553,7 @@ BEGIN
         USING ERRCODE = '22023', DETAIL = '{"code": "unknown_stage", "field": null, "index": null}';
     END IF;
     IF current IS DISTINCT FROM e.id OR e.change ? 'jobs' THEN
-      UPDATE stage t SET user_metadata = document WHERE t.id = current;
+      PERFORM keep_metadata(current, document);
       current := CASE WHEN NOT e.change ? 'jobs' THEN e.id END;
       document := e.user_metadata;
     END IF;
@@ -1551,7 +1567,7 @@ BEGIN
       document := document || jsonb_build_object(e.change ->> 'increment', coalesce((document ->> (e.change ->> 'increment'))::numeric, 0) + (e.change ->> 'by')::numeric);
     END IF;
   END LOOP;
-  UPDATE stage t SET user_metadata = document WHERE t.id = current;
+  PERFORM keep_metadata(current, document);
 END $$;
 
 
@@ -2338,6 +2354,7 @@ BEGIN
   IF NOT FOUND THEN
     RETURN false;
   END IF;
+  PERFORM FROM queue q ORDER BY q.queue FOR SHARE;
   PERFORM tell_of_class(h, 'HELD', h.created_date);
   RETURN true;
 END $$;
@@ -2354,7 +2371,6 @@ BEGIN
   -- A statement of its own: it sees what was put aside by the claims that the one above has waited for. Those of a paused pipeline come in too, and
   -- the claim puts them aside again: to look at the pipelines here, while `settle` looks at the classes, would leave behind what both let in at once.
   UPDATE job_info j SET blocked = false, on_hold = false
-  PERFORM FROM queue q ORDER BY q.queue FOR SHARE;
   WHERE j.id = ANY (ARRAY(SELECT w.id FROM job_info w WHERE w.job_class = release_class.job_class AND w.status = 'QUEUED' AND w.on_hold ORDER BY w.id FOR NO KEY UPDATE))
     AND j.status = 'QUEUED' AND j.on_hold;
   PERFORM wake(ARRAY(SELECT DISTINCT q FROM daemon d, unnest(d.queues) q WHERE d.idle AND d.stopped_at IS NULL AND d.lost_at IS NULL));

@@ -4,6 +4,7 @@ The writers know no pipeline: they hand what they changed to a Follower, in the 
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
@@ -18,6 +19,8 @@ class StageChange(NamedTuple):
 
     stage_id: UUID
     change: str
+    start_date: datetime | None = None
+    """Of what has started: when."""
 
 
 class Follower(Protocol):
@@ -42,7 +45,7 @@ class Follower(Protocol):
 def changes_of_run(row: asyncpg.Record, stage_id: UUID, outcome: Outcome | None) -> Iterable[StageChange]:
     """What a row that a flush returned says of a job of this stage."""
     if row["starts"]:
-        yield StageChange(stage_id, "started")
+        yield StageChange(stage_id, "started", row["start_date"])
     if row["ends"]:
         status = JobStatus(row["status"])
         if status.final:

@@ -38,6 +38,7 @@ class Settler:
                 connection,
                 stages=[each.stage_id for each in changes],
                 changes=[each.change for each in changes],
+                start_dates=[each.start_date for each in changes],
                 patience=PATIENCE,
             )
 

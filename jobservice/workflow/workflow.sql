@@ -1,8 +1,8 @@
 -- Calls of the functions that move pipelines; docs/pipelines.md has the protocol, schema.sql their text.
 
--- name: settle(stages, changes, patience)$
+-- name: settle(stages, changes, start_dates, patience)$
 -- (The wait is bounded first.)
-SELECT jobservice.settle(CASE WHEN bound <> '' THEN :stages::uuid[] END, :changes::text[]) FROM set_config('lock_timeout', :patience, true) AS bound;
+SELECT jobservice.settle(CASE WHEN bound <> '' THEN :stages::uuid[] END, :changes::text[], start_dates => :start_dates::timestamptz[]) FROM set_config('lock_timeout', :patience, true) AS bound;
 
 -- name: held(stages)
 -- Those of these stages whose pipeline somebody holds.

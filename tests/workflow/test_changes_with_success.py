@@ -78,6 +78,24 @@ async def test_what_is_no_number_is_not_incremented_and_the_job_says_so(
     assert json.loads(stage["user_metadata"]) == {"n": "five", "m": 1}
 
 
+async def test_what_makes_the_metadata_too_large_is_refused_and_the_job_says_so(
+    connection: asyncpg.Connection, crew: Crew
+) -> None:
+    p = await submit(connection, {"jobs": jobs(2), "user_metadata": {"text": "x" * 1_000_000}})
+    (stage,) = await stages(connection, p)
+    small, large = await crew.claim()
+
+    crew.writer.finish(small, asks(stage, merge={"more": "x"}))
+    crew.writer.finish(large, asks(stage, merge={"much": "x" * 100_000}))
+    await crew.writer.run_once()
+
+    failed = await row_of(connection, large.job_id)
+    assert (failed["status"], (await row_of(connection, small.job_id))["status"]) == ("FAILED", "SUCCEEDED")
+    assert "user_metadata is larger than 1 MiB" in failed["error_message"]
+    (stage,) = await stages(connection, p)
+    assert json.loads(stage["user_metadata"]).keys() == {"text", "more"}
+
+
 async def test_a_name_means_the_first_such_stage_from_the_jobs_own_on(
     connection: asyncpg.Connection, crew: Crew
 ) -> None:

@@ -1,6 +1,7 @@
 """What Jobnik promises of jobs, stages and tasks, and what was seen broken there, each as a case of ours."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -50,6 +51,26 @@ async def test_the_first_dequeue_that_runs_makes_stage_and_job_running_with_a_st
     assert claimed == ("QUEUED", ["QUEUED"])
     assert await standing(connection, p) == ("RUNNING", ["RUNNING"])
     assert (await pipeline(connection, p))["start_date"] is not None
+
+
+async def test_stage_and_job_have_started_when_the_first_task_did_whatever_is_written_first(
+    crews: Any, connection: asyncpg.Connection
+) -> None:
+    p = await submit(connection, 1, 2)
+    one, other = await crews(), await crews()
+    await one.work()
+    (early,), late = await one.claim(1), await other.claim(1)
+
+    await other.start(late)
+    await one.start([replace(early, started_at=0.0)])  # no later than its claim
+
+    first, second = await connection.fetch(
+        """SELECT s.start_date AS told, min(j.start_date) AS begun, max(j.start_date) AS latest
+           FROM jobservice.stage s JOIN jobservice.job_info j ON j.stage_id = s.id GROUP BY s.id ORDER BY s.position"""
+    )
+    assert first["told"] == first["begun"] == (await pipeline(connection, p))["start_date"]
+    assert second["told"] == second["begun"] < second["latest"]
+    await check_books(connection)
 
 
 async def test_tasks_come_by_the_priority_of_their_job_which_may_be_changed_while_they_wait(
@@ -209,6 +230,19 @@ async def test_a_stage_without_tasks_is_no_error_and_ends_as_it_opens(
     p = await submit(connection, nothing)
 
     assert await standing(connection, p) == ("SUCCEEDED", ["SUCCEEDED"])
+
+
+async def test_hundreds_of_stages_without_tasks_are_told_in_rows_of_a_thousand_facts_at_most(
+    connection: asyncpg.Connection,
+) -> None:
+    p = await submit(connection, *[{} for _ in range(600)])
+
+    assert await standing(connection, p) == ("SUCCEEDED", ["SUCCEEDED"] * 600)
+    rows = await connection.fetch(
+        "SELECT jsonb_array_length(facts) AS facts FROM jobservice.pipeline_outbox ORDER BY id"
+    )
+    assert [row["facts"] for row in rows] == [1, 1_000, 201]
+    await check_books(connection)
 
 
 async def test_an_empty_list_of_tasks_is_added_without_harm(crew: Crew, connection: asyncpg.Connection) -> None:

@@ -1,5 +1,6 @@
 """Every status by every verb, with and without each mark: what the table allows is accepted, and nothing else."""
 
+import json
 from itertools import product
 from typing import Any
 from uuid import UUID
@@ -171,3 +172,40 @@ async def test_of_another_tenant_or_of_none_a_pipeline_is_unknown(
 
     assert (row["accepted"], row["status"], row["code"]) == (False, None, "unknown_pipeline")
     assert [await pipeline(connection, p), await stages(connection, p), await all_jobs(connection)] == before
+
+
+NO_ARGUMENTS = [
+    ("command_pipelines", None, None, "verb"),
+    ("command_pipelines", "release", None, "verb"),
+    ("command_pipelines", "set_priority", None, "priority"),
+    ("command_pipelines", "set_priority", "null", "priority"),
+    ("command_pipelines", "set_priority", "[]", "priority"),
+    ("command_pipelines", "update_metadata", None, "user_metadata"),
+    ("command_pipelines", "update_metadata", "null", "user_metadata"),
+    ("command_pipelines", "update_metadata", "[]", "user_metadata"),
+    ("command_stages", None, None, "verb"),
+    ("command_stages", "start", None, "verb"),
+    ("command_stages", "update_metadata", "null", "user_metadata"),
+    ("command_stages", "increment_metadata", "null", None),
+    ("command_stages", "increment_metadata", '{"key": "n"}', None),
+    ("command_stages", "increment_metadata", '{"key": "n", "by": 1e400}', "user_metadata"),
+]
+
+
+@pytest.mark.parametrize(("function", "verb", "argument", "field"), NO_ARGUMENTS)
+async def test_what_is_no_verb_or_no_argument_of_one_is_refused_with_the_field(
+    connection: asyncpg.Connection, function: str, verb: str | None, argument: str | None, field: str | None
+) -> None:
+    p = await submit(connection, 1)
+    (stage,) = await stages(connection, p)
+    before = [await pipeline(connection, p), stage]
+    target = p if function == "command_pipelines" else stage["id"]
+
+    with pytest.raises(asyncpg.InvalidParameterValueError) as refused:
+        await connection.execute(
+            f"SELECT jobservice.{function}(ARRAY[$1::uuid], $2, $3::text::jsonb)", target, verb, argument
+        )
+
+    told = json.loads(refused.value.detail)
+    assert (told["code"], told["field"]) == ("bad_field", field)
+    assert [await pipeline(connection, p), *await stages(connection, p)] == before
