@@ -15,11 +15,19 @@ from uuid import UUID
 
 import asyncpg
 
-from jobservice.domain.errors import ErrorCode, InvalidSubmission, JobServiceError, NotLegal, UnknownJob
+from jobservice.domain.errors import (
+    ErrorCode,
+    InvalidSubmission,
+    JobParameterMissing,
+    JobServiceError,
+    NotLegal,
+    UnknownJob,
+)
 from jobservice.domain.facts import EventMode
 from jobservice.domain.rates import Rate
 from jobservice.domain.states import FINAL, JobStatus
 from jobservice.lifecycle.submission import Submitter
+from jobservice.sdk.references import escaped, may_refer, resolve
 from jobservice.store.failures import refusal
 from jobservice.store.sql import DEFAULT_SCHEMA, load
 
@@ -154,7 +162,11 @@ class Commands:
             if key is not None:
                 submission["idempotency_key"] = key
             try:
+                if row["stage_data"] is not None:
+                    submission["parameters"] = _alone(submission["parameters"], row)
                 new_id = await self._resubmit(connection, json.dumps(submission), job_id)
+            except JobParameterMissing as error:
+                return CommandResult(job_id=job_id, status=status, accepted=False, code="bad_field", reason=str(error))
             except asyncpg.InvalidParameterValueError as error:
                 told = refusal(error)
                 if not isinstance(told, InvalidSubmission):
@@ -252,6 +264,16 @@ async def _results(rows: Any) -> list[CommandResult]:
         )
         async for row in rows
     ]
+
+
+def _alone(parameters: dict[str, Any], row: asyncpg.Record) -> dict[str, Any]:
+    """The parameters of a job of a stage for one that belongs to none. Raises JobParameterMissing."""
+    written = json.dumps(parameters)
+    if not may_refer(written):
+        return parameters
+    data = {"stage": json.loads(row["stage_data"]), "pipeline": json.loads(row["pipeline_data"])}
+    alone: dict[str, Any] = json.loads(escaped(resolve(written, data)))
+    return alone
 
 
 def _columns(rate: Rate | None) -> dict[str, Any]:

@@ -84,11 +84,12 @@ SELECT i.id AS job_id, l.status, c.id IS NOT NULL AS accepted, CASE WHEN l.id IS
 FROM unnest(:ids::uuid[]) WITH ORDINALITY i (id, n) LEFT JOIN locked l ON l.id = i.id LEFT JOIN changed c ON c.id = i.id ORDER BY i.n;
 
 -- name: as_submission(id, tenant)^
--- An ended job as a submission once more; its idempotency key, expiration and trigger dates stay behind.
-SELECT j.status, j.id, jsonb_strip_nulls(jsonb_build_object('job_class', j.job_class, 'tenant', j.tenant, 'queue', j.queue, 'priority', j.priority, 'description', j.description,
+-- An ended job as a submission once more; its idempotency key, expiration and trigger dates stay behind. The data that its parameters may refer to.
+SELECT j.status, j.id, t.data::text AS stage_data, p.data::text AS pipeline_data, jsonb_strip_nulls(jsonb_build_object('job_class', j.job_class, 'tenant', j.tenant, 'queue', j.queue, 'priority', j.priority, 'description', j.description,
          'owner', j.owner, 'timeout', j.timeout, 'max_attempts', j.max_attempts, 'concurrency_key', j.concurrency_key, 'correlation_id', j.correlation_id,
          'traceparent', j.traceparent, 'locked', j.locked)) || jsonb_build_object('parameters', j.parameters, 'user_metadata', j.user_metadata) AS submission
-FROM jobservice.job_info j WHERE j.id = :id::uuid AND (:tenant::text IS NULL OR j.tenant = :tenant);
+FROM jobservice.job_info j LEFT JOIN jobservice.stage t ON t.id = j.stage_id LEFT JOIN jobservice.pipeline p ON p.id = t.pipeline_id
+WHERE j.id = :id::uuid AND (:tenant::text IS NULL OR j.tenant = :tenant);
 
 -- name: link_rerun(id, original)!
 UPDATE jobservice.job_info SET rerun_of = :original::uuid WHERE id = :id::uuid AND run = 0;

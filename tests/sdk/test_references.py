@@ -69,6 +69,19 @@ def test_what_is_not_there_is_missing_and_named(parameters: dict[str, Any], data
     assert said in str(missing.value)
 
 
+def test_what_stands_alone_says_without_a_stage_what_it_said_with_one() -> None:
+    data = {"stage": {"a": {"$stage": "b"}, "c": {"x": [{"$$pipeline": "d"}]}}, "pipeline": {"bucket": "maps"}}
+    parameters = {
+        "bucket": {"$pipeline": "bucket"},
+        "like_one": {"$stage": "a"},
+        "deep": [{"$stage": "c"}, {"$$stage": "kept"}, {"$stage": 5}, {"$other": "x"}, {"$stage": "a", "and": 1}],
+    }
+
+    alone = escaped(resolve(json.dumps(parameters), data))
+
+    assert resolved(json.loads(alone), None) == resolved(parameters, data)
+
+
 def test_only_a_text_with_the_sign_is_read() -> None:
     assert may_refer('{"a": {"$stage": "b"}}')
     assert not may_refer('{"price": "5 $", "stage": "$"}'.replace('"$"', '"s"'))

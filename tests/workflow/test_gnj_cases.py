@@ -6,7 +6,7 @@ from typing import Any
 
 import asyncpg
 from crew import NO, Crew
-from factory import HeldRun
+from factory import HeldRun, row_of
 from pipe_books import (
     add_jobs,
     add_stages,
@@ -21,6 +21,7 @@ from pipe_books import (
 )
 
 from jobservice.domain.outcomes import Succeeded
+from jobservice.lifecycle.commands import Commands
 
 
 async def test_a_pipeline_is_made_in_advance_reviewed_and_runs_nothing_before_its_start(
@@ -227,6 +228,33 @@ async def test_the_next_job_of_a_success_is_queued_with_it_exactly_once(
 
     assert await connection.fetchval("SELECT count(*) FROM jobservice.job_info WHERE job_class = 'Next'") == 1
     assert await standing(connection, p) == ("SUCCEEDED", ["SUCCEEDED"])
+
+
+async def test_a_job_of_a_pipeline_is_run_again_as_one_of_its_own_with_what_its_parameters_referred_to(
+    crew: Crew, connection: asyncpg.Connection
+) -> None:
+    parameters = {"store": {"$pipeline": "store"}, "tile": {"$stage": "tile"}}
+    stage = {
+        "data": {"tile": {"x": 1}},
+        "jobs": jobs(1, parameters=parameters) + jobs(1, parameters={"a": {"$stage": "b"}}),
+    }
+    p = await submit(connection, stage, data={"store": "s3"})
+    await crew.work(outcome=NO)
+    rows = await connection.fetch("SELECT id FROM jobservice.job_info ORDER BY number")
+    first, unready = [row["id"] for row in rows]
+
+    again, refused = await Commands().rerun(connection, [first, unready])
+
+    assert again.new_job_id is not None
+    copy = await row_of(connection, again.new_job_id)
+    assert json.loads(copy["parameters"]) == {"store": "s3", "tile": {"x": 1}}
+    assert (copy["pipeline_id"], copy["stage_id"], copy["rerun_of"]) == (None, None, first)
+    assert (refused.accepted, refused.code) == (False, "bad_field")
+    assert refused.reason is not None
+    assert "'$stage.b' is missing" in refused.reason
+    assert await crew.work() == 1
+    assert await standing(connection, p) == ("FAILED", ["FAILED"])
+    await check_books(connection)
 
 
 async def test_a_restart_runs_failed_and_aborted_jobs_again_and_no_other(
