@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
+from uuid import UUID
 
 from chaos.pipeline_load import PipelinesTold
 from chaos.pipeline_recorder import PipelineRecorder, PipelineSeen
@@ -37,6 +38,7 @@ def check_pipelines(evidence: PipelineEvidence) -> dict[str, list[str]]:
         "every pipeline that was accepted is there, once, and has ended": list(_ended(evidence)),
         "the counters of stages are their rows": list(_counters(evidence)),
         "stages follow each other": list(_order(evidence)),
+        "no job of a paused pipeline is claimed": list(_pauses(evidence)),
         "pipelines end as their stages did": list(_outcomes(evidence)),
         "every change of a pipeline or stage was published, in order": list(_events(evidence)),
     }
@@ -84,6 +86,15 @@ def _order(evidence: PipelineEvidence) -> Iterator[str]:
             ]
             if ends and max(ends) > stage["stop_date"]:
                 yield f"stage {stage['id']} ended at {stage['stop_date']}, and a job of it at {max(ends)}"
+
+
+def _pauses(evidence: PipelineEvidence) -> Iterator[str]:
+    for pipeline_id, stages in evidence.stages.items():
+        for pause in evidence.told.pauses.of(UUID(pipeline_id)):
+            for job in (job for stage in stages for job in evidence.jobs.get(stage["id"], [])):
+                for seen in evidence.lives.get(job, []):
+                    if seen.status == "TO_BE_RUN" and pause.holds(seen.time):
+                        yield f"{job} was claimed at {seen.time}; pipeline {pipeline_id} was paused since {pause.since}"
 
 
 def _outcomes(evidence: PipelineEvidence) -> Iterator[str]:

@@ -95,6 +95,7 @@ def _show_pipelines(evidence: PipelineEvidence) -> None:
         **{f"  {status}": count for status, count in sorted(statuses.items())},
         "their jobs": sum(map(len, evidence.jobs.values())),
         **{f"said to them: {verb}": count for verb, count in sorted(evidence.told.verbs.items())},
+        "pauses within which no claim may be": evidence.told.pauses.count,
         "events of them, without repetitions": evidence.recorder.events,
         "events of them that came more than once": evidence.recorder.duplicates,
     }

@@ -25,6 +25,7 @@ LIFE = [
 EXISTS = "every pipeline that was accepted is there, once, and has ended"
 COUNTERS = "the counters of stages are their rows"
 ORDER = "stages follow each other"
+PAUSES = "no job of a paused pipeline is claimed"
 OUTCOMES = "pipelines end as their stages did"
 EVENTS = "every change of a pipeline or stage was published, in order"
 
@@ -63,6 +64,9 @@ class Story:
             jobs={FIRST: ["a"], SECOND: ["b"]},
             lives={"a": [seen("SUCCEEDED", self.ended)], "b": [seen("TO_BE_RUN", self.claimed)]},
         )
+
+    def at(self, seconds: float) -> datetime:
+        return NOON + timedelta(seconds=seconds)
 
     def swap(self, one: int, other: int) -> None:
         """Two arrivals."""
@@ -103,6 +107,21 @@ def test_repeated_events_are_no_fault() -> None:
     assert broken(story) == []
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_a_claim_after_what_may_have_undone_a_pause_is_no_fault(before: bool) -> None:
+    story = Story()
+    pauses = story.told.pauses
+
+    if before:  # by a message, say, which may come to pass later
+        pauses.doubt(UUID(PIPELINE))
+    pauses.begin(UUID(PIPELINE), story.at(4.0))
+    if not before:
+        pauses.end_all(story.at(4.4))
+
+    assert pauses.count == (0 if before else 1)
+    assert broken(story) == []
+
+
 BREAKS: list[tuple[str, Callable[[Story], Any], list[str]]] = [
     ("one was accepted and is not there", lambda s: s.told.keys.add("other"), [EXISTS]),
     ("one is there that nobody submitted", lambda s: s.told.keys.clear(), [EXISTS]),
@@ -111,6 +130,7 @@ BREAKS: list[tuple[str, Callable[[Story], Any], list[str]]] = [
     ("a counter is one too few", lambda s: s.first.update(succeeded=0), [COUNTERS]),
     ("a job is not counted", lambda s: s.first.update(counted_total=2, counted_failed=1), [COUNTERS]),
     ("a job is claimed too early", lambda s: setattr(s, "claimed", 2.9), [ORDER]),
+    ("a job is claimed while it is paused", lambda s: s.told.pauses.begin(UUID(PIPELINE), s.at(4.0)), [PAUSES]),
     ("a stage ends too early", lambda s: setattr(s, "ended", 3.1), [ORDER]),
     (
         "a stage opens after a failure",
