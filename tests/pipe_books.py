@@ -8,6 +8,9 @@ from uuid import UUID
 
 import asyncpg
 
+from jobservice.domain.pipelines import PIPELINE_CHANGES, STAGE_CHANGES, PipelineStatus
+
+CHANGES = {"pipeline": PIPELINE_CHANGES, "stage": STAGE_CHANGES}
 ENDED = ("SUCCEEDED", "FAILED", "ABORTED")
 
 
@@ -136,6 +139,7 @@ async def check_facts(connection: asyncpg.Connection) -> None:
             subject = fact["stage_id"] if fact["kind"] == "stage" else fact["pipeline_id"]
             sequence, status = last.get(subject, (1, "PENDING"))
             assert (fact["sequence"], fact["previous_status"]) == (sequence + 1, status), fact
+            assert fact["status"] in CHANGES[fact["kind"]][PipelineStatus(status)], fact
             last[subject] = (fact["sequence"], fact["status"])
     for table in ("pipeline", "stage"):
         for row in await connection.fetch(f"SELECT id, sequence, status FROM jobservice.{table}"):

@@ -1,4 +1,4 @@
-"""The states of pipelines and stages, and the table of what users may do to them, as data. SQL enforces it.
+"""The states of pipelines and stages, which may follow which, and what users may do to them, as data. SQL enforces it.
 
 A pair (status, verb) that is missing is not legal: nothing is written, and the caller is told the status.
 """
@@ -31,6 +31,27 @@ class PipelineStatus(StrEnum):
 ENDED: Final = frozenset({PipelineStatus.SUCCEEDED, PipelineStatus.FAILED, PipelineStatus.ABORTED})
 STARTED: Final = frozenset({PipelineStatus.QUEUED, PipelineStatus.RUNNING})
 UNENDED: Final = STARTED | {PipelineStatus.PENDING}
+
+
+PIPELINE_CHANGES: Final[dict[PipelineStatus, frozenset[PipelineStatus]]] = {
+    PipelineStatus.PENDING: frozenset({PipelineStatus.QUEUED, PipelineStatus.ABORTED}),
+    PipelineStatus.QUEUED: ENDED | {PipelineStatus.RUNNING},  # at once where all stages are empty, all jobs expired
+    PipelineStatus.RUNNING: ENDED,
+    PipelineStatus.SUCCEEDED: frozenset(),
+    PipelineStatus.FAILED: frozenset({PipelineStatus.QUEUED}),
+    PipelineStatus.ABORTED: frozenset({PipelineStatus.QUEUED}),
+}
+"""Status → those that may follow; FAILED and ABORTED end with a restart only."""
+
+STAGE_CHANGES: Final[dict[PipelineStatus, frozenset[PipelineStatus]]] = {
+    PipelineStatus.PENDING: frozenset({PipelineStatus.QUEUED, PipelineStatus.ABORTED}),
+    PipelineStatus.QUEUED: ENDED | {PipelineStatus.RUNNING},
+    PipelineStatus.RUNNING: ENDED | {PipelineStatus.RUNNING},  # how far it is, told at most once a second
+    PipelineStatus.SUCCEEDED: frozenset(),
+    PipelineStatus.FAILED: frozenset({PipelineStatus.PENDING}),
+    PipelineStatus.ABORTED: frozenset({PipelineStatus.PENDING}),
+}
+"""The same for a stage: restarted, it waits for its turn again."""
 
 
 class OnFailure(StrEnum):

@@ -10,7 +10,17 @@ import pytest
 from crew import NO, Crew
 from pipe_books import check_books, command, command_stage, jobs, pipeline, stages, submit
 
-from jobservice.domain.pipelines import ENDED, PIPELINE_VERBS, STAGE_VERBS, PipelineStatus, PipelineVerb, StageVerb
+from jobservice.domain.outcomes import Aborted
+from jobservice.domain.pipelines import (
+    ENDED,
+    PIPELINE_CHANGES,
+    PIPELINE_VERBS,
+    STAGE_CHANGES,
+    STAGE_VERBS,
+    PipelineStatus,
+    PipelineVerb,
+    StageVerb,
+)
 
 PENDING, QUEUED, RUNNING = PipelineStatus.PENDING, PipelineStatus.QUEUED, PipelineStatus.RUNNING
 SUCCEEDED, FAILED, ABORTED = PipelineStatus.SUCCEEDED, PipelineStatus.FAILED, PipelineStatus.ABORTED
@@ -104,6 +114,40 @@ def check_done(verb: PipelineVerb, row: asyncpg.Record | None, answer: asyncpg.R
 async def all_jobs(connection: asyncpg.Connection) -> list[asyncpg.Record]:
     rows: list[asyncpg.Record] = await connection.fetch("SELECT * FROM jobservice.job_info ORDER BY id")
     return rows
+
+
+async def test_each_change_of_the_tables_happens_and_no_other(crew: Crew, connection: asyncpg.Connection) -> None:
+    advance, empty = await submit(connection, 1, status="PENDING"), await submit(connection, {}, status="PENDING")
+    for p in (advance, empty):
+        await command(connection, "start", p)
+    await crew.work()
+
+    failing = await submit(connection, 1, 1)
+    await crew.work(outcome=NO)
+    await command(connection, "restart", failing)
+    await command(connection, "stop", failing)
+
+    unwanted = await submit(connection, 1, status="PENDING")
+    await command(connection, "stop", unwanted)
+    await command(connection, "restart", unwanted)
+    await connection.execute("UPDATE jobservice.job_info SET expiration_date = now() WHERE status = 'QUEUED'")
+    await crew.go_on()
+
+    stopped = await submit(connection, 3)
+    await crew.start(runs := await crew.claim())
+    await connection.execute("UPDATE jobservice.stage SET told_at = now() - interval '2 seconds'")
+    await crew.end(runs[:1])
+    await command(connection, "stop", stopped)
+    await crew.end(runs[1:], Aborted("stopped"))
+
+    told = await connection.fetch(
+        """SELECT DISTINCT f ->> 'kind' AS kind, f ->> 'previous_status' AS before, f ->> 'status' AS after
+           FROM jobservice.pipeline_outbox o, jsonb_array_elements(o.facts) f"""
+    )
+    tables = {"pipeline": PIPELINE_CHANGES, "stage": STAGE_CHANGES}
+    legal = {(kind, before, after) for kind, table in tables.items() for before in table for after in table[before]}
+    assert {(row["kind"], row["before"], row["after"]) for row in told} == legal
+    await check_books(connection)
 
 
 STAGE_SCENES = list(product(PipelineStatus, ("", "open", "hold")))
