@@ -45,6 +45,13 @@ class FlushItem:
                 return JobStatus.ABORTED
 
     @property
+    def submits(self) -> bool:
+        """Whether jobs may be submitted with it, and it may have to wait for who uses the same key just now."""
+        return isinstance(self.outcome, Succeeded) and (
+            self.outcome.next_jobs is not None or self.outcome.stage_changes is not None
+        )
+
+    @property
     def has_followers(self) -> bool:
         """Whether something follows from it in its own transaction: other jobs, or a stage that it belongs to."""
         if self.card.stage_id is not None:

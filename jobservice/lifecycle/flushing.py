@@ -12,7 +12,7 @@ import asyncpg
 
 from jobservice.domain.outcomes import Parked, Succeeded
 from jobservice.domain.states import JobStatus
-from jobservice.lifecycle.flush import FlushColumns, FlushItem, columns_of
+from jobservice.lifecycle.flush import FlushColumns, FlushItem, RunKey, columns_of
 from jobservice.lifecycle.following import Follower, StageChange, changes_of_run, joined
 from jobservice.store.session import Session
 from jobservice.store.sql import load
@@ -21,7 +21,13 @@ _FLUSH = Path(__file__).with_name("flush.sql")
 _COMMANDS = Path(__file__).with_name("commands.sql")
 
 WAITS_AGAIN_AFTER = 5.0
-"""Seconds for which a pipeline that somebody held is only looked at, before it is waited for again."""
+"""Seconds for which a pipeline that somebody held is only looked at, before it is waited for again; and so is a key."""
+PATIENCE = "1s"
+"""How long a next job waits for somebody who submits under its idempotency key and has not committed."""
+
+
+class KeyTaken(Exception):
+    """Somebody submits just now under a key that one of these runs wants to submit under, too."""
 
 
 class Flushing:
@@ -36,11 +42,13 @@ class Flushing:
         self._held_stages: set[UUID] = set()
         """Stages whose pipeline somebody held when this last waited for it."""
         self._waits_again_at = 0.0
+        self._submits_again_at: dict[RunKey, float] = {}
+        """Runs that met somebody else's key when they were alone, and when they are tried again."""
 
     async def write(self, items: Sequence[FlushItem], confirmed: list[int]) -> list[asyncpg.Record]:
         """Gives a row for each run that was written; deletes the outbox rows that are `confirmed` along.
 
-        Raises what the database refuses the whole for.
+        Raises KeyTaken, and what the database refuses the whole for.
         """
         async with self._session.use() as connection:
             if not any(item.has_followers for item in items):
@@ -54,16 +62,32 @@ class Flushing:
             return {row["id"]: row async for row in self._sql.standing(connection, ids=ids)}
 
     async def without_held(self, items: list[FlushItem]) -> tuple[list[FlushItem], list[FlushItem]]:
-        """Parts those that belong to pipelines that somebody still holds from the others, which do not wait again."""
+        """Parts those that somebody still holds up, by a pipeline or a key, from the others: they do not wait again."""
+        now = time.monotonic()
+        held = [item for item in items if now < self._submits_again_at.get(item.key, 0.0)]
+        if held:
+            keys = {item.key for item in held}
+            items = [item for item in items if item.key not in keys]
         if not items or not self._held_stages:
-            return items, []
-        if time.monotonic() > self._waits_again_at:  # who only looks may always find another writer there
+            return items, held
+        if now > self._waits_again_at:  # who only looks may always find another writer there
             self._held_stages = set()
-            return items, []
+            return items, held
         async with self._session.use() as connection:
             self._held_stages = await self._follower.held(connection, self._held_stages)
-        held = [item for item in items if item.card.stage_id in self._held_stages]
+        held += [item for item in items if item.card.stage_id in self._held_stages]
         return [item for item in items if item.card.stage_id not in self._held_stages], held
+
+    def try_later(self, item: FlushItem) -> None:
+        """It was alone, and somebody else's key in its way."""
+        self._submits_again_at[item.key] = time.monotonic() + WAITS_AGAIN_AFTER
+
+    def apart(self, items: Sequence[FlushItem]) -> list[list[FlushItem]]:
+        """These in groups that are written apart: those that had to wait for somebody else's key each alone, last."""
+        alone = [item for item in items if self._submits_again_at.pop(item.key, None) is not None]
+        keys = {item.key for item in alone}
+        together = [item for item in items if item.key not in keys]
+        return [*([together] if together else []), *([item] for item in alone)]
 
     async def _transaction(
         self, connection: asyncpg.Connection, items: Sequence[FlushItem], confirmed: list[int]
@@ -71,10 +95,12 @@ class Flushing:
         try:
             async with connection.transaction():
                 return await self._send_and_follow(connection, items, confirmed)
-        except asyncpg.LockNotAvailableError:
+        except asyncpg.LockNotAvailableError as error:
             stages = {item.card.stage_id for item in items if item.card.stage_id is not None}
             self._held_stages = await self._follower.held(connection, stages)
             self._waits_again_at = time.monotonic() + WAITS_AGAIN_AFTER
+            if not self._held_stages and any(item.submits for item in items):
+                raise KeyTaken from error
         others = [item for item in items if item.card.stage_id not in self._held_stages]
         async with connection.transaction():
             return await self._send_and_follow(connection, others, confirmed)
@@ -93,7 +119,8 @@ class Flushing:
                 changes.extend(changes_of_run(row, item.card.stage_id, item.outcome))
             if row["ends"] and isinstance(item.outcome, Succeeded):
                 if item.outcome.next_jobs is not None:
-                    async for _ in self._commands.submit(connection, jobs=item.outcome.next_jobs):
+                    next_jobs = item.outcome.next_jobs
+                    async for _ in self._commands.submit_next(connection, jobs=next_jobs, patience=PATIENCE):
                         pass
                 if item.outcome.stage_changes is not None:
                     wished.append(item.outcome.stage_changes)

@@ -24,7 +24,7 @@ from jobservice.domain.outcomes import Failed, HandedBack, Outcome, Succeeded
 from jobservice.domain.states import LIVE, JobStatus
 from jobservice.lifecycle.claim import FIRST_CLAIM
 from jobservice.lifecycle.flush import FlushItem, RunKey, claimed_at, facts_of
-from jobservice.lifecycle.flushing import Flushing
+from jobservice.lifecycle.flushing import Flushing, KeyTaken
 from jobservice.lifecycle.following import Follower
 from jobservice.sdk.progress import Progress
 from jobservice.store.session import Session
@@ -236,14 +236,20 @@ class StatusWriter:
             await self._write_split(plain, confirmed)
         followed, held_up = await self._flushing.without_held([item for item in items if item.has_followers])
         for item in held_up:
-            self._held_up[item.key] = self._in_flight.pop(item.key)
-        if followed:
-            await self._write_split(followed, [])
+            self._hold_up(item)
+        for group in self._flushing.apart(followed):
+            await self._write_split(group, [])
+
+    def _hold_up(self, item: FlushItem) -> None:
+        self._held_up[item.key] = self._in_flight.pop(item.key)
 
     async def _write_split(self, items: Sequence[FlushItem], confirmed: list[int]) -> None:
         """Writes; what the database refuses for its data is halved until the culprit stands alone."""
         try:
             rows = await self._flushing.write(items, confirmed)
+        except KeyTaken:
+            await self._write_apart(items)
+            return
         except (asyncpg.PostgresError, InvalidSubmission, ValueError) as refused:
             await self._split(items, confirmed, refused)
             return
@@ -252,6 +258,17 @@ class StatusWriter:
             self._in_flight.pop(key, None)
         self._tell(items, rows, written)
         await self._tell_missing([item for item in items if item.key not in written])
+
+    async def _write_apart(self, items: Sequence[FlushItem]) -> None:
+        if len(items) == 1:
+            self._flushing.try_later(items[0])
+            self._hold_up(items[0])
+            return
+        if others := [item for item in items if not item.submits]:
+            await self._write_split(others, [])
+        for item in items:
+            if item.submits:
+                await self._write_split([item], [])
 
     async def _split(self, items: Sequence[FlushItem], confirmed: list[int], refused: Exception) -> None:
         if not items:

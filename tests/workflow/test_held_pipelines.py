@@ -12,6 +12,7 @@ from pipe_books import check_books, command, jobs, pipeline, stages, standing, s
 from races import begun
 
 from jobservice.domain.outcomes import Succeeded
+from jobservice.lifecycle import flushing
 from jobservice.lifecycle.rescue import Rescuer
 from jobservice.lifecycle.upkeep import Upkeep
 
@@ -128,6 +129,37 @@ async def test_a_concurrency_key_that_a_client_is_about_to_make_holds_up_no_stag
 
     assert await crew.work_all() == 1
     assert await standing(connection, keyed) == ("SUCCEEDED", ["SUCCEEDED"] * 2)
+
+
+@pytest.mark.parametrize("wish", ["submit_next", "add_jobs"])
+async def test_a_job_that_a_client_submits_under_the_same_key_just_now_holds_up_that_run_only(
+    crew: Crew, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, wish: str
+) -> None:
+    monkeypatch.setattr(flushing, "WAITS_AGAIN_AFTER", 1.5)
+    p, free = await submit(connection, {"jobs": jobs(1), "open": True}), await submit(connection, 1)
+    (stage,) = await stages(connection, p)
+    asking, plain = sorted(await crew.claim(), key=lambda run: run.card.pipeline_id != p)
+    (job,) = jobs(1, idempotency_key="k")
+    added = [{"pipeline_id": str(p), "stage_id": str(stage["id"]), "jobs": [job]}]
+    asks = Succeeded(next_jobs=json.dumps(job)) if wish == "submit_next" else Succeeded(stage_changes=json.dumps(added))
+
+    async with connection.transaction():
+        theirs = await connection.fetchval("SELECT job_id FROM jobservice.submit($1::text::jsonb)", json.dumps(job))
+        crew.writer.finish(asking, asks)
+        crew.writer.finish(plain, Succeeded())
+        await crew.writer.run_once()
+        assert await standing(crew.connection, free) == ("SUCCEEDED", ["SUCCEEDED"])
+        assert (await row_of(crew.connection, asking.job_id))["status"] == "TO_BE_RUN"
+        late = await submit(crew.connection, 1)
+        await crew.work()
+        assert await standing(crew.connection, late) == ("SUCCEEDED", ["SUCCEEDED"])
+    async with asyncio.timeout(30):
+        await crew.written()
+
+    assert (await row_of(connection, asking.job_id))["status"] == "SUCCEEDED"
+    key = await connection.fetchrow("SELECT job_id FROM jobservice.idempotency_key")
+    assert key["job_id"] == theirs
+    assert crew.told.stale_runs == []
 
 
 @pytest.mark.parametrize("verb", ["restart", "delete"])
