@@ -63,8 +63,12 @@ class Ticks:
 
     async def submitted(self, connection: asyncpg.Connection, definition: Definition, key: str) -> UUID | None:
         """What `submit_besides` has submitted with this key."""
-        found = self._sql.pipeline_of_key if definition.job is None else self._sql.job_of_key
-        submitted: UUID | None = await found(connection, tenant=definition.tenant, key=definition.key_of(key))
+        submitted: UUID | None
+        tenant, stored = definition.tenant, definition.key_of(key)
+        if definition.job is None:
+            submitted = await self._sql.pipeline_of_key(connection, tenant=tenant, key=stored)
+        else:
+            submitted = await self._sql.job_of_key(connection, tenant=tenant, key=stored)
         return submitted
 
     async def rehearse(self, connection: asyncpg.Connection, definition: Definition, date: datetime) -> None:
