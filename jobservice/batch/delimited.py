@@ -27,6 +27,10 @@ class Delimited:
     """The names of the columns where records are plain dicts."""
     quote: str | None = field(default='"', init=False)
 
+    def __post_init__(self) -> None:
+        if len(self.delimiter) != 1 or self.delimiter in '"\r\n':
+            raise DefinitionError(f"a delimiter is one character, and no quote or newline: not {self.delimiter!r}")
+
     def parser(self, path: str, lines: Lines) -> "DelimitedParser":
         """Reads the header, where there is one. Raises HeaderMismatch."""
         fields, names = self.records.fields, list(self.columns)
@@ -45,8 +49,10 @@ class Delimited:
         """The texts of each record, or its Problem; none of a blank line. `lines` stands behind it."""
         reader = csv.reader(lines, delimiter=self.delimiter, strict=True)
         while True:
+            begin = lines.count
             try:
                 for row in reader:
+                    begin = lines.count
                     if lines.undecodable is not None:
                         yield Problem(None, str(lines.undecodable))
                         lines.undecodable = None
@@ -55,7 +61,7 @@ class Delimited:
                 return
             except csv.Error as error:
                 lines.undecodable = None
-                yield Problem(None, str(error))
+                yield Problem(None, _in_words(error, lines.count - begin))
 
     def head(self) -> str:
         """The header, as a writer begins its file."""
@@ -114,6 +120,16 @@ class DelimitedParser:
                 except ValueError as error:
                     return Problem(each.heading, str(error))
         return named
+
+
+def _in_words(error: csv.Error, lines: int) -> str:
+    """What csv says is about its own programming interface."""
+    told = str(error)
+    if told == "unexpected end of data":
+        return f"a quote is not closed: it takes in the {lines:,} lines up to the end of the file"
+    if told.startswith("new-line character seen"):
+        return "a carriage return stands alone in a field without quotes"
+    return told
 
 
 def _written(rows: Sequence[Sequence[str]], delimiter: str) -> list[str]:

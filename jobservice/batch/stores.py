@@ -30,7 +30,10 @@ class Place:
     @classmethod
     def of(cls, url: str | os.PathLike[str], options: Mapping[str, Any] | None = None) -> "Place":
         """`options` are those of the store: credentials, endpoints."""
-        return cls(*fsspec.core.url_to_fs(os.fspath(url), **(options or {})))
+        path = os.fspath(url)
+        if "://" not in path:
+            return cls(LocalFileSystem(), LocalFileSystem._strip_protocol(path))  # "::" means nothing here
+        return cls(*fsspec.core.url_to_fs(path, **(options or {})))
 
     def beside(self, suffix: str) -> "Place":
         """The path with a suffix."""
@@ -112,10 +115,10 @@ class Place:
         """The files in it as a directory, by name; none where there is none."""
         self._store.invalidate_cache()
         try:
-            found = self._store.ls(self.path, detail=False)
+            found = self._store.ls(self.path, detail=True)  # without, FTP gives names and no paths
         except FileNotFoundError:
             return []
-        return [Place(self._store, path) for path in sorted(found)]
+        return [Place(self._store, path) for path in sorted(each["name"] for each in found)]
 
     def remove_tree(self) -> None:
         """A directory and what is in it."""

@@ -171,6 +171,34 @@ def test_bad_rows_come_with_line_and_field_and_those_behind_them_are_read(file: 
     assert [str(at.error) for at in again] == [str(at.error) for at in found[2:]]
 
 
+def test_a_quote_that_is_never_closed_is_told_with_the_lines_that_it_takes_in(file: Path) -> None:
+    file.write_text('a,b\n1,x\n2,"y\n3,z\n4,z\n')
+
+    _, bad = CsvReader(file).read(seen())
+
+    assert str(bad.error) == f"{file}, line 3: a quote is not closed: it takes in the 3 lines up to the end of the file"
+
+
+def test_a_file_with_carriage_returns_alone_is_told_to_have_them(file: Path) -> None:
+    file.write_bytes(b"a,b\r1,x\r")
+
+    with pytest.raises(HeaderMismatch, match="a carriage return stands alone in a field without quotes"):
+        items(CsvReader(file))
+
+
+def test_a_delimiter_is_one_character(file: Path) -> None:
+    for wrong in ("||", "", '"', "\n"):
+        with pytest.raises(DefinitionError, match="a delimiter is one character"):
+            CsvReader(file, delimiter=wrong)
+
+
+def test_a_local_path_may_have_what_means_something_in_a_url(tmp_path: Path) -> None:
+    path = tmp_path / "a::b#c?d.csv"
+    path.write_text("a\n1\n")
+
+    assert items(CsvReader(path)) == [{"a": "1"}]
+
+
 def test_reading_goes_on_behind_any_position(file: Path) -> None:
     file.write_text(HEAD + "".join(f'{n},01.01.2026,1,N,"a\n""{n}"\n' for n in range(30)))
     reader = CsvReader(file, Trade)

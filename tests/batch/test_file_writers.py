@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -266,6 +267,23 @@ def test_after_a_failure_anywhere_the_file_is_that_of_an_undisturbed_run(
 
     assert content(wild, f"{base}/wild") == content(calm, f"{base}/calm")
     assert names_in(tmp_path, store) == ["calm", "wild"]
+
+
+def test_a_store_that_lists_names_without_their_directory_is_written_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = MemoryFileSystem.ls
+
+    def bare(self: Any, path: str, detail: bool = True, **more: Any) -> Any:  # as fsspec's FTP does
+        found = listed(self, path, detail=detail, **more)
+        return found if detail else [each.rpartition("/")[2] for each in found]
+
+    monkeypatch.setattr(MemoryFileSystem, "ls", bare)
+    writer = CsvWriter(f"memory://{tmp_path}/plans.csv", Plan)
+
+    written(writer, PLANS)
+
+    assert read(CsvReader(f"memory://{tmp_path}/plans.csv", Plan)) == PLANS
 
 
 def names_in(directory: Path, store: str) -> list[str]:
