@@ -45,6 +45,10 @@ class RestartPrevented(InstanceRefused):
     """The job class allows no restart."""
 
 
+class OtherVersion(JobServiceError):
+    """A step was begun by a daemon whose job class has it; this one's has not."""
+
+
 class StartLimitReached(JobServiceError):
     """The step was started as often as it may be."""
 
@@ -276,6 +280,13 @@ class Book:
             connection, instance=instance, step=step, stand_in=stand_in, epoch=epoch
         )
         return reason
+
+    async def strange(
+        self, connection: asyncpg.Connection, instance: UUID, known: list[str], *, epoch: str
+    ) -> str | None:
+        """A step that was begun in this start of the job, has not ended, and is none of these."""
+        step: str | None = await self._sql.strange(connection, instance=instance, known=known, epoch=epoch)
+        return step
 
     async def totals(self, connection: asyncpg.Connection, instance: UUID, *, beside: str) -> tuple[int, int]:
         """Items read and committed over all steps but `beside`, and how many there are in them."""

@@ -14,7 +14,7 @@ from jobservice.sdk.abstract_job import AbstractJob
 from jobservice.sdk.definition import JobDefinition
 from jobservice.sdk.step_parameters import PART, step_parameters_of
 from jobservice.sdk.steps import Chunk, Partition, Task
-from jobservice.steps.book import Book, Instance, RunLost, StepState
+from jobservice.steps.book import Book, Instance, OtherVersion, RunLost, StepState
 from jobservice.steps.calling import Listeners
 from jobservice.steps.connections import StepConnections
 from jobservice.steps.context import Context
@@ -100,6 +100,7 @@ class _JobRun:
         await self._listeners.tell("before_job", whole)
         error: BaseException | None = None
         try:
+            await self._require_own_steps(instance)
             steps = await self._in_order(instance)
             await self._connections.settled(lambda c: self._book.finish(c, instance.id))
         except BaseException as raised:
@@ -108,6 +109,18 @@ class _JobRun:
         finally:
             await self._listeners.tell("after_job", whole, error)
         return {"instance_id": str(instance.id), "generation": instance.generation, "steps": steps}
+
+    async def _require_own_steps(self, instance: Instance) -> None:
+        """While daemons of two versions run, an older one must not complete what a newer one has begun."""
+        names = [step.name for step in self._definition.steps]
+        step = await self._connections.settled(
+            lambda c: self._book.strange(c, instance.id, names, epoch=instance.epoch)
+        )
+        if step is not None:
+            raise OtherVersion(f"step {step} was begun by {self._other_version()}; restart the job where it has")
+
+    def _other_version(self) -> str:
+        return f"another version of {self._definition.name}: this daemon's has no such step"
 
     async def one_part(self, named: Mapping[str, Any], *, epoch: str) -> dict[str, Any]:
         """One partition of a step, in a job of its own."""
@@ -126,9 +139,12 @@ class _JobRun:
     def _part_named(self, named: Mapping[str, Any]) -> tuple[Chunk, UUID, int]:
         try:
             instance_id, index = UUID(named["instance_id"]), int(named["index"])
-            step = next(each for each in self._definition.steps if each.name == named["step"])
-        except (KeyError, ValueError, TypeError, StopIteration):
+            name = str(named["step"])
+        except (KeyError, ValueError, TypeError):
             raise JobParameterInvalid(PART, "only the service itself may name the part of a step") from None
+        step = next((each for each in self._definition.steps if each.name == name), None)
+        if step is None:
+            raise OtherVersion(f"step {name} was parted by {self._other_version()}")
         if not isinstance(step, Chunk):
             raise JobParameterInvalid(PART, f"step {step.name} has no parts")
         return step, instance_id, index

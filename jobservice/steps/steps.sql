@@ -82,6 +82,10 @@ FROM jobservice.step_execution x
 WHERE x.instance_id = :instance::uuid AND x.step <> :beside
   AND (x.part >= 0 OR NOT EXISTS (SELECT FROM jobservice.step_execution p WHERE p.instance_id = x.instance_id AND p.step = x.step AND p.part >= 0));
 
+-- name: strange(instance, known, epoch)$
+SELECT x.step FROM jobservice.step_execution x
+WHERE x.instance_id = :instance::uuid AND x.part = -1 AND x.status = 'STARTED' AND x.epoch = :epoch AND x.step <> ALL (:known::text[]) LIMIT 1;
+
 -- name: stood_in(instance, step, stand_in, epoch)$
 -- Why a step has failed in this start of the job, where the one that stands in for it was begun; else nothing.
 SELECT concat_ws(': ', x.error_type, x.error_message)

@@ -12,6 +12,7 @@ from trial_jobs.steps import DIARY
 from jobservice.client.service import JobInfoService
 from jobservice.domain.errors import NotLegal
 from jobservice.lifecycle.commands import Commands
+from jobservice.sdk.registry import Registry
 
 
 @pytest.fixture
@@ -190,3 +191,50 @@ async def test_what_stands_in_for_a_failed_step_goes_on_in_the_next_run_and_the_
     assert job["status"] == "SUCCEEDED", job["error_message"]
     assert await tables.value("SELECT last_value FROM throws") == 1
     assert await tables.all_copied() == "95 95"
+
+
+async def test_a_daemon_with_an_older_class_neither_completes_a_job_nor_hides_why(
+    daemons: Daemons, tables: StepTables
+) -> None:
+    newer = await daemons.start()
+    job_id = await tables.submit("PartsWaitForDoors")
+    await parked(tables, job_id)
+    await newer.leave(at_once=True)
+
+    older = await daemons.start(registry=Registry.load(["older_jobs"]))
+    job = await tables.is_in(job_id, "SUCCEEDED", "FAILED")
+    parts = await tables.value(
+        "SELECT array_agg(DISTINCT error_message) FROM jobservice.job_info WHERE id <> $1", job_id
+    )
+    await older.leave()
+
+    of_version = "another version of PartsWaitForDoors: this daemon's has no such step"
+    assert job["error_message"] == f"step copy was begun by {of_version}; restart the job where it has"
+    assert [each for each in parts if each is not None] == [f"step copy was parted by {of_version}"]
+    await daemons.start()
+    await tables.open_door(100)
+    await Commands().restart(tables.connection, [job_id])
+    await tables.is_in(job_id, "SUCCEEDED")
+    assert (await tables.all_copied(), await tables.value("SELECT array_agg(value) FROM tally")) == ("95 95", [95])
+
+
+async def test_a_pipeline_that_is_stopped_stops_the_parts_of_its_jobs(daemons: Daemons, tables: StepTables) -> None:
+    await daemons.start(pool={"stop_grace": 60.0})
+    stage = {"name": "s", "jobs": [{"job_class": "PartsWaitForDoors"}]}
+    pipeline = await tables.value(
+        "SELECT pipeline_id FROM jobservice.submit_pipeline($1::text::jsonb)",
+        json.dumps({"name": "p", "stages": [stage]}),
+    )
+    job_id = await tables.value("SELECT id FROM jobservice.job_info WHERE pipeline_id = $1", pipeline)
+    await parked(tables, job_id)
+
+    await tables.connection.fetch("SELECT * FROM jobservice.command_pipelines(ARRAY[$1::uuid], 'stop')", pipeline)
+    await tables.open_door(1)
+
+    await tables.all_final()
+    assert await tables.value("SELECT array_agg(DISTINCT status) FROM jobservice.job_info") == ["ABORTED"]
+    assert await tables.value("SELECT array_agg(DISTINCT status) FROM jobservice.pipeline") == ["ABORTED"]
+    await tables.open_door(100)
+    await tables.connection.fetch("SELECT * FROM jobservice.command_pipelines(ARRAY[$1::uuid], 'restart')", pipeline)
+    await tables.is_in(job_id, "SUCCEEDED", "FAILED")
+    assert (await tables.all_copied(), await tables.value("SELECT array_agg(value) FROM tally")) == ("95 95", [95])

@@ -11,6 +11,7 @@ from jobservice import AbstractJob
 from jobservice.domain.errors import ConfigurationError, DefinitionError
 from jobservice.sdk.definition import JobDefinition
 from jobservice.sdk.registry import Registry
+from jobservice.sdk.steps import Task
 
 
 class Plain(AbstractJob):
@@ -162,3 +163,11 @@ def test_a_package_that_does_not_exist_is_named() -> None:
 
 def test_the_classes_that_come_with_the_service_are_found() -> None:
     assert {"ChecksumTree", "RunCommand"} <= set(Registry.load(["workers"]).names)
+
+
+@pytest.mark.parametrize("executor", ["process", "thread", "asyncio"])
+def test_a_job_with_steps_chooses_no_executor(executor: str) -> None:
+    job_class = type("Stepwise", (AbstractJob,), {"executor": executor, "steps": (Task("one", print),)})
+
+    with pytest.raises(DefinitionError, match="steps choose where they run themselves; leave `executor` out"):
+        JobDefinition.of(job_class)
