@@ -15,6 +15,7 @@ from jobservice.cli.jobs import OwnerOption, TenantOption
 from jobservice.cli.output import fields_of
 from jobservice.cli.pipeline_file import read_pipeline
 from jobservice.cli.pipeline_graph import as_mermaid
+from jobservice.cli.pipeline_growing import register_growing
 from jobservice.cli.pipeline_jobs import list_stage_jobs
 from jobservice.cli.pipeline_picture import as_svg
 from jobservice.cli.pipeline_plan import plan_of
@@ -54,6 +55,7 @@ def register(app: typer.Typer) -> None:
     command(group, "show")(show)
     command(group, "jobs")(list_stage_jobs)
     command(group, "graph")(graph)
+    register_growing(group)
     register_verbs(group)
 
 

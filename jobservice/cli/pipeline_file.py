@@ -1,4 +1,4 @@
-"""The file of a pipeline: YAML, and so JSON. What cannot be read is told with its line; meaning is not looked at."""
+"""Files of pipelines, stages and jobs: YAML, and so JSON. What cannot be read is told with its line and column."""
 
 import sys
 from collections.abc import Hashable
@@ -26,22 +26,31 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_pipeline(file: Path) -> dict[str, Any]:
-    """The pipeline in a file, or on standard input for `-`. Raises BadUsage, saying where."""
-    where = "standard input" if str(file) == "-" else str(file)
+    """The pipeline in a file. Raises BadUsage, saying where."""
+    pipeline = read_yaml(file)
+    if isinstance(pipeline, dict) and set(pipeline) == {"pipeline"}:
+        pipeline = pipeline["pipeline"]
+    if not isinstance(pipeline, dict):
+        raise BadUsage(f"{_place(file)} is to hold one pipeline: an object with name and stages")
+    return pipeline
+
+
+def read_yaml(file: Path) -> Any:
+    """What is in a file, or on standard input for `-`. Raises BadUsage, saying where."""
+    where = _place(file)
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-        pipeline = yaml.load(text, _Loader)  # a SafeLoader
+        return yaml.load(text, _Loader)  # a SafeLoader
     except OSError as error:
         raise BadUsage(f"{where} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise BadUsage(f"{where} cannot be read: byte {error.start} is no UTF-8") from error
     except yaml.YAMLError as error:
         raise BadUsage(f"{where}{_told(error)}") from error
-    if isinstance(pipeline, dict) and set(pipeline) == {"pipeline"}:
-        pipeline = pipeline["pipeline"]
-    if not isinstance(pipeline, dict):
-        raise BadUsage(f"{where} is to hold one pipeline: an object with name and stages")
-    return pipeline
+
+
+def _place(file: Path) -> str:
+    return "standard input" if str(file) == "-" else str(file)
 
 
 def _told(error: yaml.YAMLError) -> str:

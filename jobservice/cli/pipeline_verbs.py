@@ -80,7 +80,7 @@ async def release(call: Call, pipeline_id: Target, *, stage: StageOption) -> Non
     async with jobs_of(call) as jobs:
         released = stage_at(pipeline_id, await jobs.pipelines.stages(pipeline_id), stage)
         results = await jobs.pipelines.release(released.stage_id)
-    _tell(call, results, f"stage {stage} ({released.name}) is released")
+    tell_changed(call, results, f"stage {stage} ({released.name}) is released")
 
 
 async def set_priority(
@@ -89,7 +89,7 @@ async def set_priority(
     """Give a pipeline and its waiting jobs another priority."""
     async with jobs_of(call) as jobs:
         results = await jobs.pipelines.set_priority(pipeline_id, priority(value))
-    _tell(call, results, f"pipeline {pipeline_id} has priority {value}")
+    tell_changed(call, results, f"pipeline {pipeline_id} has priority {value}")
 
 
 async def metadata(
@@ -101,10 +101,10 @@ async def metadata(
     patch = named_values(members, "metadata")
     async with jobs_of(call) as jobs:
         results = await jobs.pipelines.update_metadata(pipeline_id, patch)
-    _tell(call, results, f"metadata of pipeline {pipeline_id}: {', '.join(patch)}")
+    tell_changed(call, results, f"metadata of pipeline {pipeline_id}: {', '.join(patch)}")
 
 
-def _tell(call: Call, results: list[WorkflowResult], words: str) -> None:
+def tell_changed(call: Call, results: list[WorkflowResult], words: str) -> None:
     """What was changed: in words, or with --json as the other verbs say it."""
     if call.json:
         members = ("status", "accepted", "code")

@@ -10,13 +10,11 @@ from jobservice.broker.pipeline_messages import PipelineEvent
 from jobservice.client.amqp_pipelines import AmqpPipelines
 from jobservice.client.answers import Page, PipelinePage, all_accepted
 from jobservice.client.arguments import ids_of, page_size, plain_object, priority_number, reason_text, statuses_of
-from jobservice.client.asking import Asking
-from jobservice.client.broker import ClientBroker
-from jobservice.client.database import ClientDatabase
 from jobservice.client.selection import pipeline_selection
 from jobservice.client.sql_pipelines import SqlPipelines
 from jobservice.client.subscription import Note, Subscription
-from jobservice.domain.errors import ConfigurationError, InvalidSubmission
+from jobservice.client.ways import Ways
+from jobservice.domain.errors import InvalidSubmission
 from jobservice.domain.pipeline_facts import PipelineKind
 from jobservice.domain.pipelines import PipelineStatus, PipelineVerb, StageVerb
 from jobservice.domain.states import JobStatus
@@ -41,19 +39,11 @@ class Pipelines:
     all are moved, in transactions of 1,000. By messages alone daemons do that, and nothing can be read.
     """
 
-    def __init__(
-        self,
-        *,
-        database: ClientDatabase | None,
-        broker: ClientBroker | None,
-        asking: Asking | None,
-        note: Note,
-        schema: str,
-    ) -> None:
+    def __init__(self, *, ways: Ways, note: Note, schema: str) -> None:
         """`note` writes a durable subscription down where operators list them."""
-        self._sql = SqlPipelines(database=database, schema=schema) if database is not None else None
-        self._amqp = AmqpPipelines(asking=asking) if asking is not None else None
-        self._broker = broker
+        self._ways = ways
+        self._sql = SqlPipelines(database=ways.database, schema=schema) if ways.database is not None else None
+        self._amqp = AmqpPipelines(asking=ways.asking) if ways.asking is not None else None
         self._note = note
 
     async def create(
@@ -230,12 +220,11 @@ class Pipelines:
         `async with jobs.pipelines.events(…) as events: async for event in events: …`; all else is as in `jobs.events`,
         and durable names are others than those there.
         """
-        if self._broker is None:
-            raise ConfigurationError("events needs the broker: give JobInfoService.connect an amqp_url")
+        broker = self._ways.need_broker("events")
         wanted = frozenset(statuses_of(statuses, PipelineStatus) or ())
-        selection = pipeline_selection(self._broker.names, tenant=tenant, name=name, kind=kind, statuses=wanted)
+        selection = pipeline_selection(broker.names, tenant=tenant, name=name, kind=kind, statuses=wanted)
         return Subscription(
-            broker=self._broker,
+            broker=broker,
             selection=selection,
             durable=durable,
             expires=expires,
@@ -263,8 +252,8 @@ class Pipelines:
         return way
 
     def _need_sql(self, what: str) -> SqlPipelines:
-        if self._sql is None:
-            raise ConfigurationError(f"{what} needs the database: give JobInfoService.connect a database_url")
+        self._ways.need_database(what)
+        assert self._sql is not None
         return self._sql
 
 

@@ -8,14 +8,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
 from jobservice.broker.messages import JobEvent
-from jobservice.client.amqp_jobs import AmqpJobs
 from jobservice.client.answers import Page, Run, all_accepted
 from jobservice.client.arguments import (
     class_name,
@@ -27,7 +25,6 @@ from jobservice.client.arguments import (
     statuses_of,
     zoned,
 )
-from jobservice.client.asking import Asking
 from jobservice.client.broker import ClientBroker
 from jobservice.client.database import ClientDatabase
 from jobservice.client.instances import Instances
@@ -36,9 +33,9 @@ from jobservice.client.pipelines import Pipelines
 from jobservice.client.rejected import Rejected
 from jobservice.client.schedules import Schedules
 from jobservice.client.selection import job_selection
-from jobservice.client.sql_jobs import SqlJobs
 from jobservice.client.subscription import Note, Subscription
 from jobservice.client.subscriptions import Subscriptions
+from jobservice.client.ways import Ways
 from jobservice.domain.errors import ConfigurationError
 from jobservice.domain.states import FINAL, JobStatus
 from jobservice.lifecycle.commands import CommandResult
@@ -53,16 +50,10 @@ class JobInfoService:
     Commands on several ids try each of them; where one was refused, the first refusal is raised after all were tried.
     """
 
-    def __init__(
-        self, *, database: ClientDatabase | None, broker: ClientBroker | None, schema: str, tenant: str | None
-    ) -> None:
-        self._database = database
-        self._broker = broker
-        self._sql = SqlJobs(database=database, schema=schema) if database is not None else None
-        asking = Asking(broker=broker, tenant=tenant) if broker is not None else None
-        self._amqp = AmqpJobs(broker=broker, asking=asking) if broker is not None and asking is not None else None
+    def __init__(self, *, ways: Ways, schema: str) -> None:
+        self._ways = ways
         self._schema = schema
-        self.pipelines = Pipelines(database=database, broker=broker, asking=asking, note=self._note, schema=schema)
+        self.pipelines = Pipelines(ways=ways, note=self._note, schema=schema)
         """Pipelines and their stages."""
 
     @classmethod
@@ -90,11 +81,11 @@ class JobInfoService:
             raise ConfigurationError(str(error)) from None
         database = ClientDatabase(url=database_url, statement_cache=statement_cache) if database_url else None
         broker = ClientBroker(url=amqp_url, prefix=prefix) if amqp_url else None
-        service = cls(database=database, broker=broker, schema=schema, tenant=tenant)
+        ways = Ways(database=database, broker=broker, schema=schema, tenant=tenant)
         try:
-            yield service
+            yield cls(ways=ways, schema=schema)
         finally:
-            await service._close()
+            await ways.close()
 
     async def create_as_queued(self, job: JobInfo, *, connection: asyncpg.Connection | None = None) -> JobInfo:
         """Submit a job that runs as soon as it can; with `connection`, inside the caller's own transaction.
@@ -113,9 +104,9 @@ class JobInfoService:
         self, jobs: Sequence[JobInfo], *, connection: asyncpg.Connection | None = None
     ) -> list[JobInfo]:
         """Submit all of them, or none; each as its `status` says. In the order given."""
-        if self._sql is not None or connection is not None:
-            return await self._need_sql("submitting inside a transaction").submit(jobs, connection)
-        return await self._need_amqp().submit(jobs)
+        if self._ways.sql is not None or connection is not None:
+            return await self._ways.need_sql("submitting inside a transaction").submit(jobs, connection)
+        return await self._ways.need_amqp().submit(jobs)
 
     async def enqueue(self, *ids: UUID) -> list[CommandResult]:
         """PENDING → QUEUED. Raises UnknownJob, NotLegal."""
@@ -131,17 +122,15 @@ class JobInfoService:
 
     async def rerun(self, job_id: UUID) -> JobInfo:
         """A new job like an ended one, linked by `rerun_of`. Raises UnknownJob, NotLegal."""
-        if self._sql is not None:
-            return await self._sql.rerun(job_id)
-        return await self._need_amqp().rerun(job_id)
+        return await self._ways.jobs.rerun(job_id)
 
     async def lock(self, *ids: UUID) -> list[CommandResult]:
         """Retention never removes them. Raises UnknownJob."""
-        return all_accepted("lock", await self._need_sql("lock").command("lock", ids))
+        return all_accepted("lock", await self._ways.need_sql("lock").command("lock", ids))
 
     async def unlock(self, *ids: UUID) -> list[CommandResult]:
         """Undo `lock`. Raises UnknownJob."""
-        return all_accepted("unlock", await self._need_sql("unlock").command("unlock", ids))
+        return all_accepted("unlock", await self._ways.need_sql("unlock").command("unlock", ids))
 
     async def set_priority(self, job_id: UUID, priority: int | str) -> list[CommandResult]:
         """A new priority for a job that waits. Raises UnknownJob, NotLegal."""
@@ -163,7 +152,7 @@ class JobInfoService:
         """Stop all jobs that match and have not ended. Gives those that accepted it (by message: the first 10,000)."""
         statuses = [each for each in statuses_of(status, JobStatus) or list(JobStatus) if each not in FINAL]
         wanted = JobFilter(tenant=tenant, job_class=job_class, owner=owner, statuses=statuses)
-        return await (self._sql or self._need_amqp()).stop_selected(wanted, reason)
+        return await self._ways.jobs.stop_selected(wanted, reason)
 
     async def pause_tenant(self, tenant: str) -> None:
         """Start no more jobs of this tenant; running ones go on."""
@@ -175,7 +164,7 @@ class JobInfoService:
 
     async def get(self, job_id: UUID) -> JobInfo:
         """One job as it stands. Raises UnknownJob."""
-        return await self._need_sql("get").get(job_id)
+        return await self._ways.need_sql("get").get(job_id)
 
     async def find(
         self,
@@ -193,7 +182,7 @@ class JobInfoService:
         wanted = job_filter(
             tenant=tenant, status=status, job_class=job_class, owner=owner, queue=queue, parameters=parameters
         )
-        return await self._need_sql("find").find(wanted, limit=page_size(limit), after=after)
+        return await self._ways.need_sql("find").find(wanted, limit=page_size(limit), after=after)
 
     async def count(
         self,
@@ -206,7 +195,7 @@ class JobInfoService:
         parameters: Mapping[str, Any] | None = None,
     ) -> int:
         """How many jobs match; filters as in `find`."""
-        return await self._need_sql("count").count(
+        return await self._ways.need_sql("count").count(
             job_filter(
                 tenant=tenant, status=status, job_class=job_class, owner=owner, queue=queue, parameters=parameters
             )
@@ -214,17 +203,15 @@ class JobInfoService:
 
     async def runs(self, job_id: UUID) -> list[Run]:
         """All runs of a job, the first one first."""
-        return await self._need_sql("runs").runs(job_id)
+        return await self._ways.need_sql("runs").runs(job_id)
 
     async def why_not_running(self, job_id: UUID) -> list[str]:
         """The reasons for which a waiting job waits, in words; empty for any other."""
-        return await self._need_sql("why_not_running").why_not_running(job_id)
+        return await self._ways.need_sql("why_not_running").why_not_running(job_id)
 
     async def wait(self, job_id: UUID, timeout: float | None = None) -> JobInfo:
         """The job once it has ended. Raises UnknownJob, TimeoutError."""
-        if self._sql is not None:
-            return await self._sql.wait(job_id, timeout)
-        return await self._need_amqp().wait(job_id, timeout)
+        return await self._ways.jobs.wait(job_id, timeout)
 
     def events(
         self,
@@ -246,7 +233,7 @@ class JobInfoService:
         Instances that share a durable name share its events. With `single_active` one of them has them all, in their
         order, and the others stand by. That is settled when the name is first used.
         """
-        broker = self._need_broker("events")
+        broker = self._ways.need_broker("events")
         return Subscription(
             broker=broker,
             selection=job_selection(
@@ -266,64 +253,40 @@ class JobInfoService:
     @property
     def operations(self) -> Operations:
         """Daemons, tenants, queues, pauses and limits."""
-        return Operations(database=self._need_database("this"), schema=self._schema)
+        return Operations(database=self._ways.need_database("operations"), schema=self._schema)
 
     @property
     def instances(self) -> Instances:
         """Instances of jobs with steps."""
-        return Instances(database=self._need_database("this"), schema=self._schema)
+        return Instances(database=self._ways.need_database("instances"), schema=self._schema)
 
     @property
     def schedules(self) -> Schedules:
         """What is submitted at which dates."""
-        return Schedules(database=self._need_database("schedules"), schema=self._schema)
+        return Schedules(database=self._ways.need_database("schedules"), schema=self._schema)
 
     @property
     def subscriptions(self) -> Subscriptions:
         """Durable subscriptions."""
-        return Subscriptions(database=self._need_database("this"), broker=self._broker, schema=self._schema)
+        database = self._ways.need_database("subscriptions")
+        return Subscriptions(database=database, broker=self._ways.broker, schema=self._schema)
 
     @property
     def rejected(self) -> Rejected:
         """Messages that could not be accepted."""
-        return Rejected(broker=self._need_broker("the rejected queue"))
+        return Rejected(broker=self._ways.need_broker("the rejected queue"))
 
     @property
     def _note(self) -> Note:
-        return self.subscriptions.remember if self._database is not None else self._need_amqp().note_subscription
-
-    async def _close(self) -> None:
-        if self._amqp is not None:
-            await self._amqp.close()
-        if self._broker is not None:
-            await self._broker.close()
-        if self._database is not None:
-            await self._database.close()
+        if self._ways.database is not None:
+            return self.subscriptions.remember
+        return self._ways.need_amqp().note_subscription
 
     async def _command(self, verb: str, ids: Sequence[UUID], **given: Any) -> list[CommandResult]:
-        way = self._sql or self._need_amqp()
-        return all_accepted(verb, await way.command(verb, ids_of(ids), **given))
+        return all_accepted(verb, await self._ways.jobs.command(verb, ids_of(ids), **given))
 
     async def _command_tenant(self, verb: str, tenant: str) -> None:
-        command = getattr(self.operations, verb) if self._database else partial(self._need_amqp().command_tenant, verb)
-        await command(tenant)
-
-    def _need_database(self, what: str) -> ClientDatabase:
-        if self._database is None:
-            raise ConfigurationError(f"{what} needs the database: give JobInfoService.connect a database_url")
-        return self._database
-
-    def _need_sql(self, what: str) -> SqlJobs:
-        self._need_database(what)
-        assert self._sql is not None
-        return self._sql
-
-    def _need_broker(self, what: str) -> ClientBroker:
-        if self._broker is None:
-            raise ConfigurationError(f"{what} needs the broker: give JobInfoService.connect an amqp_url")
-        return self._broker
-
-    def _need_amqp(self) -> AmqpJobs:
-        self._need_broker("this")
-        assert self._amqp is not None
-        return self._amqp
+        if self._ways.database is not None:
+            await getattr(self.operations, verb)(tenant)
+        else:
+            await self._ways.need_amqp().command_tenant(verb, tenant)

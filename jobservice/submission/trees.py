@@ -22,6 +22,7 @@ _ID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 Kind = Literal["pipeline", "stages", "jobs"]
 _OWNERS: Final[Mapping[Kind, str | None]] = {"pipeline": None, "stages": "pipeline_id", "jobs": "stage_id"}
 """What a body holds → the member that says what it is added to."""
+_MEMBERS: Final = {*_OWNERS, *filter(None, _OWNERS.values())}
 _LEVELS: Final = 5
 """Objects and arrays around the parameters of a job: pipeline, stages, stage, jobs, job."""
 
@@ -40,12 +41,15 @@ class Tree:
 
 def is_tree(content: Any) -> bool:
     """Whether a body is about a pipeline: no job has such members."""
-    return isinstance(content, dict) and not content.keys().isdisjoint(_OWNERS)
+    return isinstance(content, dict) and not content.keys().isdisjoint(_MEMBERS)
 
 
 def read_tree(content: dict[str, Any], message: Incoming, *, tenant: str, key: str | None) -> Tree:
     """The tree in a body, with tenant and idempotency keys filled in. Raises InvalidSubmission."""
-    kind: Kind = next(kind for kind in _OWNERS if kind in content)
+    kind = next((kind for kind in _OWNERS if kind in content), None)
+    if kind is None:
+        named = next(name for name in _OWNERS.values() if name in content)
+        raise InvalidSubmission("pipeline_id goes with stages, and stage_id with jobs", field=named)
     owner = _OWNERS[kind]
     for name in content:
         if name not in (kind, owner):

@@ -163,6 +163,25 @@ def test_release_names_the_stage_by_its_position(run: Run) -> None:
     assert stages[1]["hold"] is False
 
 
+def test_a_pipeline_is_built_step_by_step(run: Run) -> None:
+    Path("map.yaml").write_text("{name: map, open: true}")
+    Path("stage.yaml").write_text("{name: tiles, job_class: Tile, open: true}")
+    Path("jobs.yaml").write_text("[{parameters: {x: 1}}, {parameters: {x: 2}}]")
+    pipeline_id = submitted(run)
+
+    position, stage_id = run("pipeline", "add-stage", pipeline_id, "stage.yaml").stdout.split()
+    ids = run("pipeline", "add-jobs", pipeline_id, "jobs.yaml", "--stage", position).stdout.split()
+    sealed = [run("pipeline", "seal-stage", pipeline_id, "--stage", "1"), run("pipeline", "seal", pipeline_id)]
+    refused = run("pipeline", "add-jobs", pipeline_id, "stage.yaml", "--stage", "1")
+
+    pipeline = shown(run, pipeline_id)
+    stages = pipeline["stages"]
+    assert isinstance(stages, list)
+    assert [(each["stage_id"], each["open"], each["total"]) for each in stages] == [(stage_id, False, len(ids))]
+    assert ([each.exit_code for each in sealed], pipeline["open"]) == ([0, 0], False)
+    assert (refused.exit_code, "jobs is a list" in refused.stderr) == (2, True)
+
+
 def test_priority_and_metadata_are_changed_in_place(run: Run) -> None:
     pipeline_id = submitted(run)
 

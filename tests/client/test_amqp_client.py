@@ -96,8 +96,8 @@ async def test_a_connection_lost_while_waiting_is_told_since_the_end_may_have_pa
     waiting = asyncio.create_task(amqp_jobs.wait(job.job_id))
     await asyncio.sleep(0)
 
-    assert amqp_jobs._broker is not None
-    link = await amqp_jobs._broker.consuming()
+    assert amqp_jobs._ways.broker is not None
+    link = await amqp_jobs._ways.broker.consuming()
     link.renew(link.connection, why="test")
 
     with pytest.raises(BrokerUnavailable, match="may have passed"):
@@ -110,8 +110,8 @@ async def test_after_a_lost_connection_the_next_question_is_answered(
 ) -> None:
     await answering(created)
     await amqp_jobs.create_as_queued(JobInfo("Nap"))
-    assert amqp_jobs._broker is not None
-    for link in amqp_jobs._broker._links.values():
+    assert amqp_jobs._ways.broker is not None
+    for link in amqp_jobs._ways.broker._links.values():
         link.renew(link.connection, why="test")
         async with asyncio.timeout(20):
             await link.lost.wait()

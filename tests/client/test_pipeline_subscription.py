@@ -52,10 +52,10 @@ def tell_pipeline(daemon_link: BrokerLink, broker_prefix: str) -> TellPipeline:
 async def durable(amqp_jobs: JobInfoService) -> AsyncIterator[str]:
     """The name of a durable subscription, whose queues are deleted afterwards."""
     yield "maps"
-    assert amqp_jobs._broker is not None
-    channel = await (await amqp_jobs._broker.consuming()).open_channel()
+    assert amqp_jobs._ways.broker is not None
+    channel = await (await amqp_jobs._ways.broker.consuming()).open_channel()
     for noted in ("maps", "pipelines.maps"):
-        await channel.queue_delete(amqp_jobs._broker.names.noted_subscription(noted))
+        await channel.queue_delete(amqp_jobs._ways.broker.names.noted_subscription(noted))
 
 
 async def test_a_private_subscription_sees_what_matches_in_every_word_and_nothing_else(

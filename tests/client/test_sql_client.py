@@ -239,7 +239,7 @@ async def test_everything_works_without_prepared_statements_and_under_another_sc
 async def test_a_client_leaves_no_session_state_behind(database_url: str, connection: asyncpg.Connection) -> None:
     async with JobInfoService.connect(database_url) as jobs:
         await jobs.create_as_queued(a_job())
-        database = jobs._database
+        database = jobs._ways.database
         assert database is not None
         async with database.use() as session:
             changed = await session.fetch(

@@ -23,15 +23,15 @@ async def first(events: Subscription[Any]) -> Any:
 async def billing(amqp_jobs: JobInfoService) -> Any:
     """A durable subscription, deleted afterwards."""
     yield lambda **given: amqp_jobs.events(durable="billing", **given)
-    assert amqp_jobs._broker is not None
-    channel = await (await amqp_jobs._broker.consuming()).open_channel()
-    await channel.queue_delete(amqp_jobs._broker.names.subscription("billing"))
+    assert amqp_jobs._ways.broker is not None
+    channel = await (await amqp_jobs._ways.broker.consuming()).open_channel()
+    await channel.queue_delete(amqp_jobs._ways.broker.names.subscription("billing"))
 
 
 async def cut(jobs: JobInfoService) -> None:
     """Lose the consuming connection, as a network would."""
-    assert jobs._broker is not None
-    link = await jobs._broker.consuming()
+    assert jobs._ways.broker is not None
+    link = await jobs._ways.broker.consuming()
     link.renew(link.connection, why="test")
     async with asyncio.timeout(20):
         await link.lost.wait()
@@ -156,8 +156,8 @@ async def test_a_private_queue_is_gone_when_its_block_is_left(amqp_jobs: JobInfo
     async with amqp_jobs.events() as events:
         queue = events._queue
 
-    assert amqp_jobs._broker is not None
-    channel = await (await amqp_jobs._broker.consuming()).open_channel()
+    assert amqp_jobs._ways.broker is not None
+    channel = await (await amqp_jobs._ways.broker.consuming()).open_channel()
     with pytest.raises(Exception, match="NOT_FOUND"):
         await channel.queue_declare(queue, passive=True)
 

@@ -129,6 +129,8 @@ BAD: list[tuple[str, Any, str, str | None]] = [
     ("acme", {"pipeline_id": str(uuid4()), "stages": {}}, "bad_field", "stages"),
     ("acme", {"stage_id": str(uuid4()), "jobs": [{"job_class": "Nap"}]}, "unknown_stage", None),
     ("acme", {"pipeline_id": str(uuid4()), "stages": [{}]}, "unknown_pipeline", None),
+    ("acme", {"pipeline_id": str(uuid4())}, "bad_field", "pipeline_id"),
+    ("acme", {"job_class": "Nap", "stage_id": str(uuid4())}, "bad_field", "stage_id"),
 ]  # fmt: skip
 
 
