@@ -3,10 +3,12 @@
 import os
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
-from typing import Any, BinaryIO, Final
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, BinaryIO, Final
 
-from jobservice import AbstractJob
+from pydantic import Field
+
+from jobservice import AbstractJob, JobParameterInvalid
 
 PIECE: Final = 1024 * 1024
 
@@ -24,13 +26,15 @@ class UploadReport:
 class UploadTile(AbstractJob):
     """Writes `file` to `store`, the URL of a directory as fsspec has it (`s3://maps/earth`, `file:///srv/maps`).
 
-    `name` is the one there, by default the file's own. In a stage, `uploaded` or `skipped` of its metadata is counted
-    up.
+    `name` is the one there, by default the file's own; it may lead to a directory below, to none elsewhere. In a stage,
+    `uploaded` or `skipped` of its metadata is counted up.
     """
 
-    def run(self, file: Path, store: str, name: str | None = None) -> UploadReport:
+    def run(self, file: Path, store: Annotated[str, Field(min_length=1)], name: str | None = None) -> UploadReport:
         from fsspec.core import url_to_fs
 
+        if name and (name.startswith("/") or ".." in PurePosixPath(name).parts):
+            raise JobParameterInvalid("name", f"{name!r} is outside of the store")
         files, place = url_to_fs(store)
         path = f"{place.rstrip('/')}/{name or file.name}"
         with file.open("rb") as source:

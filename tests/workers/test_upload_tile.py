@@ -107,6 +107,18 @@ def test_a_file_or_a_kind_of_store_that_is_not_there_fails_naming_it(file: str, 
     assert told in (ended.error or "")
 
 
+@pytest.mark.parametrize("name", ["../other.png", "a/../../other.png", "/tmp/other.png"])
+def test_a_name_that_would_leave_the_store_is_refused(tile: Path, tmp_path: Path, name: str) -> None:
+    result = run_job(UploadTile, file=tile, store=f"file://{tmp_path}/store", name=name)
+
+    assert result.status == JobStatus.FAILED
+    assert f"{name!r} is outside of the store" in (result.error or "")
+
+
+def test_an_empty_store_is_not_the_directory_of_the_daemon(tile: Path) -> None:
+    assert "parameter 'store' is invalid" in (run_job(UploadTile, file=tile, store="").error or "")
+
+
 def content_of(url: str) -> bytes:
     kind = MemoryFileSystem() if url.startswith("memory://") else LocalFileSystem()
     return bytes(kind.cat_file(url))
