@@ -12,6 +12,7 @@ from rich.text import Text
 from jobservice.cli.call import Call
 from jobservice.cli.exits import exit_of_status
 from jobservice.cli.output import coloured, fields_of, printable, screen
+from jobservice.cli.pace import Pace
 from jobservice.cli.step_tree import steps_of
 from jobservice.client.instances import InstanceInfo
 from jobservice.client.service import JobInfoService
@@ -27,10 +28,11 @@ async def follow_job(call: Call, jobs: JobInfoService, job_id: UUID) -> int:
     async def look() -> tuple[JobInfo, InstanceInfo | None]:
         return await jobs.get(job_id), await jobs.instances.of(job_id)
 
+    pace = Pace()
     job, _ = await follow(
         call,
         look,
-        draw=lambda seen: _drawn(*seen),
+        draw=lambda seen: _drawn(seen[0], seen[1], pace),
         plain=lambda seen: {**fields_of(seen[0]), "instance": None if seen[1] is None else fields_of(seen[1])},
         ended=lambda seen: seen[0].status.final,
     )
@@ -69,7 +71,7 @@ async def follow(
                 live.console.print()  # a pipe has the last state, and it has no line's end
 
 
-def _drawn(job: JobInfo, instance: InstanceInfo | None) -> RenderableType:
+def _drawn(job: JobInfo, instance: InstanceInfo | None, pace: Pace) -> RenderableType:
     head = Text.assemble((printable(str(job.job_class)), "bold"), "  ", coloured(job.status))
     head.append(f"  {job.percent_completed} %  {job.job_id}  tenant {job.tenant}  run {job.run}")
     lines: list[RenderableType] = [head]
@@ -80,5 +82,7 @@ def _drawn(job: JobInfo, instance: InstanceInfo | None) -> RenderableType:
     if job.error_message:
         lines.append(Text(f"  {printable(job.error_message)}", style="red"))
     if instance is not None:
+        if (told := pace.told(instance)) is not None:
+            lines.append(Text(f"  {printable(told)}"))
         lines.append(steps_of(instance))
     return Group(*lines)

@@ -97,7 +97,11 @@ class Definition:
                 raise _bad(field, f"cannot be set for a schedule: {reason}")
         if document.get("tenant", self.tenant) != self.tenant:
             raise _bad("tenant", f"is {document['tenant']} for the {kind} and {self.tenant} for the schedule")
-        if self.overlap == Overlap.QUEUE and (kind == "pipeline" or document.get("concurrency_key") is not None):
+        if self.overlap == Overlap.QUEUE and kind == "pipeline":
+            raise _bad(
+                "overlap", "a pipeline cannot be queued behind another, it has no concurrency key: skip, or allow"
+            )
+        if self.overlap == Overlap.QUEUE and document.get("concurrency_key") is not None:
             raise _bad("overlap", "queue is by a concurrency key of its own: for a job that has none")
         if not isinstance(document.get("user_metadata") or {}, Mapping):
             raise _bad("user_metadata", "must be an object")
