@@ -1,4 +1,6 @@
-"""The steps of a job as a tree for people: bars, counts, causes."""
+"""The steps of a job as a tree for people: bars, counts, positions, durations, causes."""
+
+import json
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -32,8 +34,12 @@ def steps_of(instance: InstanceInfo) -> RenderableType:
 def _lines(branch: str, below: str, name: str, step: StepInfo) -> list[Text]:
     line = Text.assemble(branch, (f"{name:12}", "bold"), " ", _bar(step), "  ")
     counts = [(count, getattr(step, count)) for count in _COUNTS]
-    told = ", ".join(f"{number:,} {count}" for count, number in counts if number)
-    line.append_text(coloured(step.status)).append(f"  {told}")
+    told = [f"{number:,} {count}" for count, number in counts if number]
+    if step.position is not None and step.status != "SUCCEEDED":
+        told.append(f"at {printable(json.dumps(step.position, ensure_ascii=False))}")
+    if step.start_date is not None and step.stop_date is not None:
+        told.append(f"{(step.stop_date - step.start_date).total_seconds():,.1f} s")
+    line.append_text(coloured(step.status)).append(f"  {', '.join(told)}")
     remarks = [f"{step.error_type}: {step.error_message}" if step.error_type else None, step.exit_description]
     return [line, *(Text(f"{below}   {printable(each)}", style="dim") for each in remarks if each)]
 
