@@ -105,6 +105,10 @@ class Pipelines:
         )
         return await _results(rows, "pipeline")
 
+    async def jobs_of(self, connection: asyncpg.Connection, ids: Sequence[UUID], *, tenant: str | None = None) -> int:
+        """How many jobs these pipelines have together."""
+        return int(await self._sql.jobs_of(connection, pipelines=list(ids), tenant=tenant))
+
     async def command_stages(
         self,
         connection: asyncpg.Connection,

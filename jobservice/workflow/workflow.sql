@@ -36,5 +36,10 @@ SELECT s.job_id, s.created FROM jobservice.add_jobs(:stage::uuid, :jobs::text::j
 -- name: command_pipelines(ids, verb, argument, tenant)
 SELECT c.pipeline_id AS id, c.status, c.accepted, c.code, c.reason FROM jobservice.command_pipelines(:ids::uuid[], :verb, :argument::text::jsonb, :tenant) c;
 
+-- name: jobs_of(pipelines, tenant)$
+-- How many jobs these have together.
+SELECT coalesce(sum(t.total), 0) FROM jobservice.pipeline p JOIN jobservice.stage t ON t.pipeline_id = p.id
+WHERE p.id = ANY (:pipelines::uuid[]) AND (:tenant::text IS NULL OR p.tenant = :tenant);
+
 -- name: command_stages(ids, verb, argument, tenant)
 SELECT c.stage_id AS id, c.status, c.accepted, c.code, c.reason FROM jobservice.command_stages(:ids::uuid[], :verb, :argument::text::jsonb, :tenant) c;
