@@ -603,12 +603,13 @@ END $$;
 
 -- What `submit` does, also for the jobs of a stage: `held_by` is 'stage' where that is not open.
 CREATE OR REPLACE FUNCTION submit_into(jobs jsonb, for_pipeline uuid, for_stage uuid, held_by text) RETURNS TABLE (job_id uuid, created boolean)
-LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT SET enable_seqscan = off AS $$
 DECLARE
   problem      record;
   ids          uuid[];
-  stored_ids        uuid[];
-  keyed        boolean;
+  stored_ids   uuid[];
+  keyed        bigint;
+  fresh_keys   bigint;
   crowded      boolean;
   now_is       timestamptz := clock_timestamp();
   woken        text[];
@@ -637,21 +638,25 @@ BEGIN
     END IF;
   END IF;
 
-  SELECT array_agg(new_job_id()), coalesce(bool_or(e.job -> 'idempotency_key' <> 'null'), false), coalesce(bool_or(e.job -> 'concurrency_key' <> 'null'), false)
+  SELECT array_agg(new_job_id()), count(e.job ->> 'idempotency_key'), count(e.job ->> 'concurrency_key') > 0
   INTO ids, keyed, crowded FROM jsonb_array_elements(jobs) e(job);
+  stored_ids := ids;
 
-  IF keyed THEN
+  -- What looks for a key is a subquery, not a join, and reads no table as a whole: for a join every key that there is would be read and hashed, for one
+  -- job as for thousands, and a plan made while there are few keys is still used when there are many.
+  IF keyed > 0 THEN
     -- In order, so that two batches cannot deadlock; looked up in the next statement, whose snapshot sees what this one waited for.
     INSERT INTO idempotency_key (tenant, key, job_id)
     SELECT coalesce(e.job ->> 'tenant', 'default'), e.job ->> 'idempotency_key', ids[e.n]
     FROM jsonb_array_elements(jobs) WITH ORDINALITY e(job, n)
     WHERE e.job ->> 'idempotency_key' IS NOT NULL ORDER BY 1, 2, e.n
     ON CONFLICT DO NOTHING;
-    SELECT array_agg(coalesce(k.job_id, ids[e.n]) ORDER BY e.n) INTO stored_ids
-    FROM jsonb_array_elements(jobs) WITH ORDINALITY e(job, n)
-    LEFT JOIN idempotency_key k ON k.tenant = coalesce(e.job ->> 'tenant', 'default') AND k.key = e.job ->> 'idempotency_key';
-  ELSE
-    stored_ids := ids;
+    GET DIAGNOSTICS fresh_keys = ROW_COUNT;
+    IF fresh_keys < keyed THEN
+      SELECT array_agg(coalesce((SELECT k.job_id FROM idempotency_key k
+                                 WHERE k.tenant = coalesce(e.job ->> 'tenant', 'default') AND k.key = e.job ->> 'idempotency_key'), ids[e.n]) ORDER BY e.n)
+      INTO stored_ids FROM jsonb_array_elements(jobs) WITH ORDINALITY e(job, n);
+    END IF;
   END IF;
 
   IF crowded THEN

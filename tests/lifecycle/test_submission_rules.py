@@ -254,6 +254,48 @@ async def test_the_same_key_twice_in_one_batch_makes_one_job(connection: asyncpg
     assert [created for _, created in answers] == [True, True, False]
 
 
+async def test_new_and_known_keys_may_stand_in_one_batch_beside_jobs_without(connection: asyncpg.Connection) -> None:
+    (known,) = await submit(connection, {"job_class": "Nap", "idempotency_key": "known"})
+
+    batch = [{"job_class": "Nap", "idempotency_key": key} for key in ("new", None, "known", None)]
+    stored = await Submitter().submit(connection, json.dumps(batch))
+
+    assert [created for _, created in stored] == [True, True, False, True]
+    assert stored[2][0] == known
+    keys = dict(await connection.fetch("SELECT key, job_id FROM jobservice.idempotency_key"))
+    assert keys == {"known": known, "new": stored[0][0]}
+    assert await connection.fetchval("SELECT count(*) FROM jobservice.job_info") == 4
+
+
+async def test_keys_are_looked_up_not_searched_for(connection: asyncpg.Connection) -> None:
+    batch = [{"job_class": "Nap", "idempotency_key": key, "concurrency_key": key} for key in ("k7", None, "new")]
+    await submit(connection, *batch)  # the plans of a small table
+    await connection.execute(
+        """
+        INSERT INTO jobservice.idempotency_key SELECT 'default', 'k' || n, gen_random_uuid()
+        FROM generate_series(1, 20000) n ON CONFLICT DO NOTHING;
+        INSERT INTO jobservice.concurrency_key SELECT 'default', 'k' || n
+        FROM generate_series(1, 20000) n ON CONFLICT DO NOTHING;
+        """
+    )
+
+    read = []
+    for statement in ("SELECT 1", "ANALYZE"):
+        await connection.execute(statement)
+        async with connection.transaction():
+            await submit(connection, *batch)
+            read.append(
+                await connection.fetchval(
+                    """
+                    SELECT sum(seq_tup_read + idx_tup_fetch) FROM pg_stat_xact_user_tables
+                    WHERE schemaname = 'jobservice' AND relname IN ('idempotency_key', 'concurrency_key')
+                    """
+                )
+            )
+
+    assert max(read) < 100
+
+
 @pytest.mark.parametrize("commits", [True, False])
 async def test_two_clients_with_the_same_key_at_once_make_one_job_whichever_of_them_commits(
     connection: asyncpg.Connection, connect: Any, commits: bool
