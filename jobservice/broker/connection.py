@@ -16,6 +16,7 @@ from aiormq.abc import AbstractChannel
 from yarl import URL
 
 from jobservice.broker.backoff import Backoff
+from jobservice.broker.deliveries import Sink
 from jobservice.broker.driver import call, reason
 from jobservice.broker.host_log import host_log
 from jobservice.broker.transport import Transport
@@ -136,6 +137,14 @@ class BrokerLink:
             timeout=timeout,
             doing="opening a channel",
         )
+
+    def divert(self, channel: AbstractChannel, sink: Sink) -> None:
+        """Have what is delivered on `channel` go to `sink`, past the driver's consumer, as long as it is open."""
+        if channel.connection is not self._connection or self._transport is None or channel.is_closed:
+            return  # of a connection that is gone: nothing will come
+        deliveries = self._transport.deliveries
+        deliveries.divert(channel.number, sink)
+        channel.closing.add_done_callback(lambda _: deliveries.release(channel.number, sink))
 
     async def set_up_again(self) -> None:
         """Declare once more what this link declares: a channel was closed, perhaps since something was deleted."""

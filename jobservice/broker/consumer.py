@@ -135,7 +135,7 @@ class GroupConsumer:
         await call(
             channel.basic_qos(prefetch_count=self._prefetch), timeout=_CALL_TIMEOUT, doing="setting the prefetch"
         )
-        return Intake(channel=channel, queue=self._queue, changed=self._changed)
+        return Intake(link=self._link, channel=channel, queue=self._queue, changed=self._changed)
 
     async def _consume(self, intake: Intake) -> None:
         try:

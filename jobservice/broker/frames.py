@@ -1,7 +1,7 @@
 """From messages to AMQP frames, many at once: the hot path of publishing. Knows bytes, no connection.
 
 The driver's own encoder builds three objects and walks their fields for each message. Here the method frame is kept
-per routing key, and the common header (content type, delivery mode, message id) is packed by hand.
+per routing key, and the common header (content type, delivery mode, ids, where to reply) is packed by hand.
 """
 
 import struct
@@ -20,7 +20,8 @@ _FRAME_OVERHEAD: Final = 8
 _DEFAULT_FRAME_MAX: Final = 131_072
 _METHODS_KEPT: Final = 10_000
 _BASIC: Final = 60
-_CONTENT_TYPE, _DELIVERY_MODE, _MESSAGE_ID = 0x8000, 0x1000, 0x0080
+_CONTENT_TYPE, _DELIVERY_MODE, _CORRELATION_ID, _REPLY_TO, _MESSAGE_ID = 0x8000, 0x1000, 0x0400, 0x0200, 0x0080
+_DIRECT_REPLY: Final = "amq.rabbitmq.reply-to."
 _HEADER: Final = struct.Struct(">BHIHHQH")
 _BODY: Final = struct.Struct(">BHI")
 
@@ -79,19 +80,28 @@ class FrameEncoder:
             raise ValueError("a routing key has at most 255 bytes")
         if len(self._methods) >= _METHODS_KEPT:
             self._methods.clear()
-        publish = spec.Basic.Publish(exchange=self._exchange, routing_key=routing_key, mandatory=self._mandatory)
+        # A direct reply's key names no queue: the broker gives a mandatory message back even when it has delivered it.
+        mandatory = self._mandatory and not routing_key.startswith(_DIRECT_REPLY)
+        publish = spec.Basic.Publish(exchange=self._exchange, routing_key=routing_key, mandatory=mandatory)
         frame = self._methods[routing_key] = pamqp.frame.marshal(publish, self._channel)
         return frame
 
     def _header(self, message: OutgoingMessage) -> bytes:
         _, message_id, body, content_type, correlation_id, reply_to, headers, properties = message
-        if properties is None and correlation_id is None and reply_to is None and headers is None:
+        if properties is None and headers is None:
             kind = self._types.get(content_type) or self._type(content_type)
-            name = message_id.encode()
-            length = 14 + len(kind) + 1 + len(name)
             flags = _CONTENT_TYPE | _DELIVERY_MODE | _MESSAGE_ID
+            texts = b""
+            if correlation_id is not None:
+                flags |= _CORRELATION_ID
+                texts = _short(correlation_id)
+            if reply_to is not None:
+                flags |= _REPLY_TO
+                texts += _short(reply_to)
+            texts += _short(message_id)
+            length = 14 + len(kind) + len(texts)
             start = _HEADER.pack(2, self._channel, length, _BASIC, 0, len(body), flags)
-            return b"%b%b%c%b\xce" % (start, kind, len(name), name)
+            return b"%b%b%b\xce" % (start, kind, texts)
         if properties is None:
             properties = spec.Basic.Properties(
                 content_type=content_type,
@@ -104,6 +114,11 @@ class FrameEncoder:
         return pamqp.frame.marshal(ContentHeader(properties=properties, body_size=len(body)), self._channel)
 
     def _type(self, content_type: str) -> bytes:
-        text = content_type.encode()
-        kind = self._types[content_type] = bytes([len(text)]) + text + bytes([self._mode])
+        kind = self._types[content_type] = _short(content_type) + bytes([self._mode])
         return kind
+
+
+def _short(text: str) -> bytes:
+    """A short string. ValueError where it is longer than 255 bytes."""
+    data = text.encode()
+    return bytes((len(data),)) + data

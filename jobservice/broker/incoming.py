@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiormq import spec
-from aiormq.abc import DeliveredMessage
 
+from jobservice.broker.deliveries import Delivery
 from jobservice.broker.frames import JSON
 from jobservice.domain.errors import ErrorCode
 
@@ -33,15 +33,10 @@ class Incoming:
     reply_type: str = field(default=JSON)
 
     @classmethod
-    def of(cls, message: DeliveredMessage) -> "Incoming":
-        """The driver's message in our words."""
-        return cls(
-            body=message.body,
-            routing_key=message.routing_key or "",
-            delivery_tag=message.delivery_tag or 0,
-            redelivered=bool(message.redelivered),
-            properties=message.header.properties,
-        )
+    def of(cls, delivery: Delivery) -> "Incoming":
+        """A delivery, undecided."""
+        delivery_tag, redelivered, routing_key, properties, body = delivery
+        return cls(body, routing_key, delivery_tag, redelivered, properties)
 
     @property
     def message_id(self) -> str | None:

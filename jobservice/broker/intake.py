@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
+from jobservice.broker.connection import BrokerLink
+from jobservice.broker.deliveries import Delivery
 from jobservice.broker.driver import call
 from jobservice.broker.incoming import Incoming
 from jobservice.domain.errors import JobServiceError
@@ -17,7 +19,7 @@ _CALL_TIMEOUT = 10.0
 class Intake:
     """Messages of `queue` on `channel`, in order; sets `changed` whenever something happens to it."""
 
-    def __init__(self, *, channel: AbstractChannel, queue: str, changed: asyncio.Event) -> None:
+    def __init__(self, *, link: BrokerLink, channel: AbstractChannel, queue: str, changed: asyncio.Event) -> None:
         self.channel = channel
         self._queue = queue
         self._changed = changed
@@ -26,6 +28,7 @@ class Intake:
         self._withdrawn = False
         self.retired = False
         """Left by its consumer for a new one; nothing is in hand."""
+        link.divert(channel, self._on_delivery)
         channel.on_consumer_cancel_callbacks.add(self._on_withdrawn)
         channel.closing.add_done_callback(lambda _: changed.set())
 
@@ -50,7 +53,7 @@ class Intake:
 
     async def consume(self, *, acknowledged: bool = True) -> None:
         """Have the broker deliver; without `acknowledged` it forgets what it has sent."""
-        consuming = self.channel.basic_consume(self._queue, self._on_message, no_ack=not acknowledged)
+        consuming = self.channel.basic_consume(self._queue, _not_diverted, no_ack=not acknowledged)
         answer = await call(consuming, timeout=_CALL_TIMEOUT, doing=f"consuming {self._queue}")
         self._tag = answer.consumer_tag
 
@@ -73,10 +76,14 @@ class Intake:
         with contextlib.suppress(JobServiceError):
             await call(self.channel.close(), timeout=_CALL_TIMEOUT, doing="closing a channel")
 
-    async def _on_message(self, message: DeliveredMessage) -> None:
-        self._buffer.append(Incoming.of(message))
+    def _on_delivery(self, delivery: Delivery) -> None:
+        self._buffer.append(Incoming.of(delivery))
         self._changed.set()
 
     def _on_withdrawn(self, _: object) -> None:
         self._withdrawn = True
         self._changed.set()
+
+
+async def _not_diverted(_: DeliveredMessage) -> None:
+    """What the driver would call, if it saw a delivery."""

@@ -21,7 +21,6 @@ log = structlog.get_logger(__name__)
 REASON_MAX: Final = 1_000
 _REPLY_DEADLINE: Final = 5.0
 _ACK_TIMEOUT: Final = 10.0
-_DIRECT_REPLY: Final = "amq.rabbitmq.reply-to."
 _ROUTING_HEADERS: Final = ("CC", "BCC")
 _DELIVERY_COUNT: Final = "x-delivery-count"
 """Put into the headers by the broker, not by the sender."""
@@ -66,8 +65,6 @@ class Settlement:
         except PublishFailed as failure:
             lost = [messages[index] for index in failure.returned] or messages[failure.first_unconfirmed :]
             for message in lost:
-                if failure.returned and (message.reply_to or "").startswith(_DIRECT_REPLY):
-                    continue  # it is no queue: the broker gives a mandatory message back after it has delivered it
                 log.warning("reply.drop", message_id=message.message_id, reply_to=message.reply_to, reason=str(failure))
 
     async def _ack(self, channel: AbstractChannel, messages: Sequence[Incoming], *, multiple: bool) -> None:

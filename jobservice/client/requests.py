@@ -83,7 +83,7 @@ class Requests:
                 declaring = declare_private(channel)
                 self._queue = await call(declaring, timeout=_CALL_TIMEOUT, doing="declaring a queue for replies")
                 changed = asyncio.Event()
-                self._intake = Intake(channel=channel, queue=self._queue, changed=changed)
+                self._intake = Intake(link=link, channel=channel, queue=self._queue, changed=changed)
                 # There are no more replies than questions, and with this channel its queue is gone.
                 await self._intake.consume(acknowledged=False)
                 self._reader = asyncio.create_task(self._read(self._intake, changed), name="client-replies")

@@ -177,7 +177,7 @@ class Subscription(Generic[Event]):
                 single_active=self._single_active,
             )
         self._queue = await call(declaring, timeout=_CALL_TIMEOUT, doing=f"subscribing to {exchange}")
-        intake = Intake(channel=channel, queue=self._queue, changed=self._changed)
+        intake = Intake(link=link, channel=channel, queue=self._queue, changed=self._changed)
         await intake.consume()
         return intake
 

@@ -31,6 +31,34 @@ def test_a_plain_message_is_packed_as_the_driver_would(persistent: bool, message
         assert pamqp.frame.unmarshal(packed[len(frames[0]) :])[2].properties.message_id == ""
 
 
+@pytest.mark.parametrize("correlation_id", [None, "c-7", "ü" * 100])
+@pytest.mark.parametrize("reply_to", [None, "answers"])
+def test_where_to_reply_is_packed_as_the_driver_would(correlation_id: str | None, reply_to: str | None) -> None:
+    encoder = FrameEncoder(channel=7, frame_max=131_072, exchange="", mandatory=True, persistent=False)
+
+    packed = encoder.encode([OutgoingMessage("k", "m", b"", correlation_id=correlation_id, reply_to=reply_to)])
+
+    properties = spec.Basic.Properties(
+        content_type="application/json",
+        delivery_mode=1,
+        correlation_id=correlation_id,
+        reply_to=reply_to,
+        message_id="m",
+    )
+    assert packed.endswith(pamqp.frame.marshal(ContentHeader(properties=properties, body_size=0), 7))
+
+
+def test_only_what_goes_to_a_queue_is_given_back_when_there_is_none() -> None:
+    encoder = FrameEncoder(channel=1, frame_max=4096, exchange="", mandatory=True, persistent=False)
+
+    to_queue, direct = (
+        pamqp.frame.unmarshal(encoder.encode([OutgoingMessage(key, "m", b"")]))[2]
+        for key in ("answers", "amq.rabbitmq.reply-to.g1hk")
+    )
+
+    assert (to_queue.mandatory, direct.mandatory) == (True, False)
+
+
 def test_a_body_beyond_the_frame_size_is_split() -> None:
     encoder = FrameEncoder(channel=1, frame_max=4096, exchange="", mandatory=False, persistent=True)
 
