@@ -20,7 +20,7 @@ def read_json(body: bytes, *, max_bytes: int) -> Any:
     if len(body) > max_bytes:
         raise InvalidSubmission(f"the body has {len(body):,} bytes; at most {max_bytes:,} are taken", code="too_large")
     try:
-        return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+        return _DECODER.decode(body.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise InvalidSubmission(f"the body is not UTF-8: byte {error.start}", code="bad_json") from None
     except json.JSONDecodeError as error:
@@ -35,9 +35,14 @@ def _refuse_constant(constant: str) -> NoReturn:
     raise InvalidSubmission(f"the body is not JSON: it holds {constant}", code="bad_json")
 
 
+# Made once: `json.loads` and `json.dumps` make one for each value.
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
+
+
 def answer(message: Incoming, content: Mapping[str, Any]) -> None:
     """Reply with `content`, and acknowledge."""
-    message.reply(json.dumps(content, separators=(",", ":")).encode())
+    message.reply(_ENCODER.encode(content).encode())
     message.ack()
 
 
@@ -55,4 +60,4 @@ def refuse(message: Incoming, error: InvalidSubmission, **details: Any) -> None:
 def reply_error(message: Incoming, code: ErrorCode, text: str, details: Mapping[str, Any]) -> None:
     """Reply with an error and decide nothing."""
     told = {"error": {"code": code, "message": text, "details": details}}
-    message.reply(json.dumps(told, separators=(",", ":")).encode())
+    message.reply(_ENCODER.encode(told).encode())

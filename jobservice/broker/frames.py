@@ -5,7 +5,7 @@ per routing key, and the common header (content type, delivery mode, ids, where 
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import pamqp.frame
@@ -24,6 +24,8 @@ _CONTENT_TYPE, _DELIVERY_MODE, _CORRELATION_ID, _REPLY_TO, _MESSAGE_ID = 0x8000,
 _DIRECT_REPLY: Final = "amq.rabbitmq.reply-to."
 _HEADER: Final = struct.Struct(">BHIHHQH")
 _BODY: Final = struct.Struct(">BHI")
+_ACK: Final = struct.Struct(">BHIHHQ?B")
+_ACK_SIZE: Final = 13
 
 
 class OutgoingMessage(NamedTuple):
@@ -116,6 +118,11 @@ class FrameEncoder:
     def _type(self, content_type: str) -> bytes:
         kind = self._types[content_type] = _short(content_type) + bytes([self._mode])
         return kind
+
+
+def ack_frames(channel: int, delivery_tags: Iterable[int], *, multiple: bool) -> bytes:
+    """The frames that acknowledge these deliveries; with `multiple` each is for all before it, too."""
+    return b"".join(_ACK.pack(1, channel, _ACK_SIZE, _BASIC, 80, tag, multiple, 0xCE) for tag in delivery_tags)
 
 
 def _short(text: str) -> bytes:

@@ -1,20 +1,22 @@
 """Carrying out what a handler decided: replies first, refused messages kept, and only then acknowledgements."""
 
+import asyncio
 import copy
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 import structlog
 from aiormq import spec
-from aiormq.abc import AbstractChannel
+from aiormq.abc import AbstractChannel, ChannelFrame
 
 from jobservice.broker.connection import BrokerLink
 from jobservice.broker.driver import call
-from jobservice.broker.frames import OutgoingMessage
+from jobservice.broker.frames import OutgoingMessage, ack_frames
 from jobservice.broker.incoming import Incoming
 from jobservice.broker.names import BrokerNames
 from jobservice.broker.publisher import Publisher, PublishFailed
+from jobservice.domain.errors import BrokerUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -68,13 +70,16 @@ class Settlement:
                 log.warning("reply.drop", message_id=message.message_id, reply_to=message.reply_to, reason=str(failure))
 
     async def _ack(self, channel: AbstractChannel, messages: Sequence[Incoming], *, multiple: bool) -> None:
-        for message in messages:
-            ack = channel.basic_ack(message.delivery_tag, multiple=multiple, wait=False)
-            await call(_awaited(ack), timeout=_ACK_TIMEOUT, doing="acknowledging")
-
-
-async def _awaited(awaitable: Any) -> None:
-    await awaitable
+        if not messages:
+            return
+        if channel.is_closed:
+            raise BrokerUnavailable("the channel was closed before its messages were acknowledged")
+        tags = [message.delivery_tag for message in messages]
+        frame = ChannelFrame(payload=ack_frames(channel.number, tags, multiple=multiple), should_close=False)
+        try:
+            channel.connection.write_queue.put_nowait(frame)
+        except asyncio.QueueFull:
+            await call(channel.connection.write_queue.put(frame), timeout=_ACK_TIMEOUT, doing="acknowledging")
 
 
 def _reply_message(message: Incoming) -> OutgoingMessage:

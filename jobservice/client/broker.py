@@ -35,6 +35,9 @@ class ClientBroker:
             await link.stop()
 
     async def _connected(self, name: str) -> BrokerLink:
+        live = self._links.get(name)
+        if live is not None and live.connected:
+            return live
         async with self._opening:
             if name not in self._links:
                 self._links[name] = BrokerLink(url=self._url, name=f"jobservice-{name}")

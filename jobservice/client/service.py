@@ -92,7 +92,8 @@ class JobInfoService:
 
         Gives the JobInfo with its id. Raises InvalidSubmission, naming the field.
         """
-        (created,) = await self.create_many([replace(job, status=JobStatus.QUEUED)], connection=connection)
+        queued = job if job.status is JobStatus.QUEUED else replace(job, status=JobStatus.QUEUED)
+        (created,) = await self.create_many([queued], connection=connection)
         return created
 
     async def create_as_pending(self, job: JobInfo, *, connection: asyncpg.Connection | None = None) -> JobInfo:

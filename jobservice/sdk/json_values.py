@@ -18,6 +18,9 @@ PARAMETERS_DEPTH_MAX: Final = 64
 RESULT_DEPTH_MAX: Final = 200
 """pydantic's own JSON reader goes no deeper, and a result is there to be read back."""
 
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+"""Made once: `json.dumps` makes one for each value."""
+
 
 class NotJson(ValueError):
     """A value that JSON (as PostgreSQL holds it) cannot carry; `where` is its path inside the whole."""
@@ -47,7 +50,7 @@ def to_plain(value: Any, max_depth: int) -> Any:
 def dump(plain: Any) -> str:
     """JSON text of what `to_plain` returned; integers keep every digit. Raises NotJson."""
     try:
-        return json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return _ENCODER.encode(plain)
     except ValueError as error:  # an integer longer than Python writes out
         raise NotJson(str(error)) from None
 

@@ -6,7 +6,7 @@ from aiormq import spec
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
-from jobservice.broker.frames import CLOUD_EVENT, FrameEncoder, OutgoingMessage
+from jobservice.broker.frames import CLOUD_EVENT, FrameEncoder, OutgoingMessage, ack_frames
 
 
 @pytest.mark.parametrize("persistent", [True, False])
@@ -57,6 +57,14 @@ def test_only_what_goes_to_a_queue_is_given_back_when_there_is_none() -> None:
     )
 
     assert (to_queue.mandatory, direct.mandatory) == (True, False)
+
+
+@pytest.mark.parametrize("multiple", [True, False])
+def test_acknowledgements_are_packed_as_the_driver_would(multiple: bool) -> None:
+    packed = ack_frames(7, [3, 2**40], multiple=multiple)
+
+    acks = [spec.Basic.Ack(delivery_tag=tag, multiple=multiple) for tag in (3, 2**40)]
+    assert packed == b"".join(pamqp.frame.marshal(ack, 7) for ack in acks)
 
 
 def test_a_body_beyond_the_frame_size_is_split() -> None:
