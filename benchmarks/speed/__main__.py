@@ -13,7 +13,7 @@ from benchmarks.speed.installation import Installation, daemons, installation
 from benchmarks.speed.latencies import starts, stops
 from benchmarks.speed.machine import machine, versions
 from benchmarks.speed.open_load import steady_load
-from benchmarks.speed.submissions import by_amqp, by_sql
+from benchmarks.speed.submissions import by_amqp, by_client, by_sql
 from benchmarks.speed.table import rows, show
 from jobservice.servers.detect import servers
 
@@ -45,6 +45,9 @@ async def one_daemon(made: Installation, arguments: argparse.Namespace, figures:
     """Latencies, single submissions and idleness of one daemon, when the drains have told its rate."""
     await made.pause()
     figures.add("sql", *await by_sql(made, arguments.seconds / 2))
+    async with daemons(made, run=False):
+        figures.add("amqp", *await by_amqp(made, arguments.seconds / 2))
+        figures.add("client", *await by_client(made, arguments.seconds / 2))
     async with daemons(made, capacity=arguments.capacity) as pids:
         await made.resume()
         await made.quiet()
@@ -56,7 +59,9 @@ async def one_daemon(made: Installation, arguments: argparse.Namespace, figures:
         await idle(made, pids, arguments.seconds, figures)
         figures.add("sql running", *await by_sql(made, arguments.seconds / 2))
         await made.quiet()
-        figures.add("amqp", *await by_amqp(made, arguments.seconds / 2))
+        figures.add("amqp running", *await by_amqp(made, arguments.seconds / 2))
+        await made.quiet()
+        figures.add("client running", *await by_client(made, arguments.seconds / 2))
 
 
 async def table(made: Installation, arguments: argparse.Namespace) -> Figures:

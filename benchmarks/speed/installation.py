@@ -93,16 +93,19 @@ async def installation(servers: Servers, *, slow_commits: bool = False) -> Async
 
 @contextlib.asynccontextmanager
 async def daemons(
-    made: Installation, *, count: int = 1, capacity: int | None = 200, processes: int = 1
+    made: Installation, *, count: int = 1, capacity: int | None = 200, processes: int = 1, run: bool = True
 ) -> AsyncIterator[list[int]]:
-    """Daemons that are ready, and the ids of their processes; drained at the end. Without capacity: the default."""
+    """Daemons that are ready, and the ids of their processes; drained at the end. Without capacity: the default.
+
+    Those that do not `run` jobs take submissions only.
+    """
     os.environ |= {
         "PYTHONPATH": str(Path(__file__).parents[1]),
         "JOBSERVICE_JOBS__PACKAGES": '["bench_jobs"]',
         "JOBSERVICE_BROKER__PREFIX": PREFIX,
         "JOBSERVICE_LOGS__LEVEL": "warning",
     }
-    words = ["--queue", "default", "--processes", str(processes)]
+    words = ["--queue", "default", "--processes", str(processes), *([] if run else ["--no-run"])]
     started = DaemonProcesses(
         count=count,
         database_url=made.servers.database_url,
@@ -111,8 +114,8 @@ async def daemons(
     )
     with started.running():
         async with asyncio.timeout(READY_SECONDS):
-            ready = "SELECT count(*) = $1 AND bool_and(idle) FROM jobservice.daemon WHERE stopped_at IS NULL"
-            while not await made.database.fetchval(ready, count * processes):
+            ready = "SELECT count(*) = $1 AND bool_and(idle = $2) FROM jobservice.daemon WHERE stopped_at IS NULL"
+            while not await made.database.fetchval(ready, count * processes, run):
                 started.check()
                 await asyncio.sleep(_LOOK)
         yield with_children(started.pids)

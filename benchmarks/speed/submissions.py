@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 
 from benchmarks.speed.installation import PREFIX, SUBMIT, Installation
+from benchmarks.speed.light_client import light_client
 from jobservice import JobInfo, JobInfoService
 
 AT_A_TIME = 10
@@ -25,7 +26,14 @@ async def by_sql(made: Installation, seconds: float) -> list[float]:
 
 
 async def by_amqp(made: Installation, seconds: float) -> list[float]:
-    """Over one client, each waiting for the answer, which comes after the commit."""
+    """Over one connection, each waiting for the answer, which comes after the commit."""
+    job = json.dumps({"job_class": "NoOp", "parameters": {"n": 1}}).encode()
+    async with light_client(made.servers.amqp_url) as client:
+        return await _rates([lambda: client.submit("default", job)] * AT_A_TIME, seconds)
+
+
+async def by_client(made: Installation, seconds: float) -> list[float]:
+    """By messages, too, of the Python client, whose own cost is in it."""
     job = JobInfo(job_class="NoOp", parameters={"n": 1})
     async with JobInfoService.connect(amqp_url=made.servers.amqp_url, prefix=PREFIX) as client:
         return await _rates([lambda: client.create_as_queued(job)] * AT_A_TIME, seconds)
