@@ -25,8 +25,6 @@ from jobservice.domain.errors import BrokerUnavailable, ConfigurationError, JobS
 SetUp = Callable[[AbstractChannel], Awaitable[None]]
 
 _CLOSE_TIMEOUT = 3.0
-_FRAME_BUFFER = 200
-"""Frames of a channel read ahead. With the driver's 10, groups of what is there were of 5 messages, now of 65."""
 
 
 class BrokerLink:
@@ -132,11 +130,7 @@ class BrokerLink:
     async def open_channel(self, *, timeout: float = 10.0) -> AbstractChannel:
         """A channel without confirms, for declaring and consuming."""
         connection = self.connection
-        return await call(
-            connection.channel(publisher_confirms=False, frame_buffer_size=_FRAME_BUFFER),
-            timeout=timeout,
-            doing="opening a channel",
-        )
+        return await call(connection.channel(publisher_confirms=False), timeout=timeout, doing="opening a channel")
 
     def divert(self, channel: AbstractChannel, sink: Sink) -> None:
         """Have what is delivered on `channel` go to `sink`, past the driver's consumer, as long as it is open."""
