@@ -2573,6 +2573,8 @@ BEGIN
   SELECT * INTO j FROM job_info x WHERE x.id = parent;
   SELECT * INTO p FROM pipeline x WHERE x.parent_job = parent AND x.name = j.job_class AND x.description = of_step AND x.data ->> 'instance_id' = plan ->> 'instance_id'
     AND NOT x.cleaned AND EXISTS (SELECT FROM step_execution e WHERE e.instance_id = of_instance AND e.step = of_step AND e.part >= 0)
+    -- Those of this job that have succeeded are of an older plan, where some of the plan have not: another job has made that.
+    AND (x.status <> 'SUCCEEDED' OR NOT EXISTS (SELECT FROM step_execution e WHERE e.instance_id = of_instance AND e.step = of_step AND e.part >= 0 AND e.status <> 'SUCCEEDED'))
   ORDER BY x.id DESC LIMIT 1;
   -- Where another job of the same instance has planned them, its ranges stay, and what is done stays done.
   IF NOT FOUND AND NOT EXISTS (SELECT FROM step_execution x WHERE x.instance_id = of_instance AND x.step = of_step AND x.part >= 0) THEN

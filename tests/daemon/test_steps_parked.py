@@ -238,3 +238,21 @@ async def test_a_pipeline_that_is_stopped_stops_the_parts_of_its_jobs(daemons: D
     await tables.connection.fetch("SELECT * FROM jobservice.command_pipelines(ARRAY[$1::uuid], 'restart')", pipeline)
     await tables.is_in(job_id, "SUCCEEDED", "FAILED")
     assert (await tables.all_copied(), await tables.value("SELECT array_agg(value) FROM tally")) == ("95 95", [95])
+
+
+async def test_a_job_runs_the_parts_that_another_job_of_its_instance_has_planned_anew(
+    daemons: Daemons, tables: StepTables
+) -> None:
+    await daemons.start()
+    first = await tables.submit("CopiesAnewAndEnters")
+    assert (await tables.is_in(first, "FAILED", "SUCCEEDED"))["error_message"] == "the door is shut"
+    await tables.connection.execute("UPDATE source SET value = -1 WHERE id = 30")
+    second = await tables.is_in(await tables.submit("CopiesAnewAndEnters"), "FAILED", "SUCCEEDED")
+    assert "1 of its 2 parts did not succeed" in second["error_message"]
+
+    await tables.connection.execute("UPDATE source SET value = 30 WHERE id = 30")
+    await tables.open_door()
+    await Commands().restart(tables.connection, [first])
+
+    job = await tables.is_in(first, "FAILED", "SUCCEEDED")
+    assert job["status"] == "SUCCEEDED", job["error_message"]

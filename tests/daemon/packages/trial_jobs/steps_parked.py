@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from jobservice import AbstractJob
 from jobservice.sdk.steps import Chunk, NotIdentifying, Task
-from trial_jobs.steps import DIARY, plan, read_source, save, total
+from trial_jobs.steps import DIARY, double, plan, read_source, save, total
 
 
 async def never(context: Any, items: list[int]) -> None:
@@ -68,4 +68,24 @@ class PartsStandIn(AbstractJob):
     steps = (
         Task("fails", fails_counted, on_failure="copy"),
         Chunk("copy", read=read_source, write=save, size=50, partitions=2, plan=plan),
+    )
+
+
+class CopiesAnewAndEnters(AbstractJob):
+    """In parts that are planned anew with each start, then through a door."""
+
+    batch: int = 1
+    note: Annotated[str, NotIdentifying] = ""
+    steps = (
+        Chunk(
+            "copy",
+            read=read_source,
+            process=double,
+            write=save,
+            size=50,
+            partitions=2,
+            plan=plan,
+            allow_start_if_complete=True,
+        ),
+        Task("enter", door_is_open),
     )
