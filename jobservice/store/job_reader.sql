@@ -67,7 +67,8 @@ SELECT j.status, j.held, j.trigger_after_date, j.blocked AND NOT j.on_hold AS bl
        s.max_running AS share_max, CASE WHEN NOT j.has_parts THEN k.max_running END AS key_max,
        (SELECT coalesce(h.reason, '') FROM jobservice.class_hold h WHERE h.job_class = j.job_class) AS class_hold,
        (SELECT coalesce(h.reason, '') FROM jobservice.class_hold h WHERE h.job_class = '*') AS hold_of_all,
-       p.name AS pipeline, coalesce(p.paused, false) AS pipeline_paused, p.ending AS pipeline_ending,
+       p.id AS pipeline_id, p.name AS pipeline, p.status AS pipeline_status, coalesce(p.paused, false) AS pipeline_paused, p.ending AS pipeline_ending,
+       g.position AS stage_position, g.name AS stage_name, g.hold AS stage_hold,
        q.rate AS queue_rate, q.rate_period AS queue_period, q.rate_burst AS queue_burst, t.rate AS tenant_rate, t.rate_period AS tenant_period,
        t.rate_burst AS tenant_burst,
        CASE WHEN jobservice.rate_room(q.rate, q.rate_period, q.rate_burst, q.rate_full_at, c.now) = 0
@@ -90,6 +91,7 @@ LEFT JOIN jobservice.tenant t ON t.tenant = j.tenant
 LEFT JOIN jobservice.tenant_share s ON s.queue = j.queue AND s.tenant = j.tenant
 LEFT JOIN jobservice.concurrency_key k ON k.tenant = j.tenant AND k.key = j.concurrency_key
 LEFT JOIN jobservice.pipeline p ON p.id = j.pipeline_id
+LEFT JOIN jobservice.stage g ON g.id = j.stage_id
 CROSS JOIN LATERAL (SELECT clock_timestamp() AS now) c
 CROSS JOIN LATERAL (   -- FILTER, not WHERE: all live jobs are few, and those of a tenant would be looked for among all that it has ever had
   SELECT count(*) FILTER (WHERE l.queue = j.queue) AS queue_live, count(*) FILTER (WHERE l.tenant = j.tenant) AS tenant_live,

@@ -9,7 +9,6 @@ from jobservice.domain.rates import Rate
 _AHEAD_SHOWN = 10_000
 _HELD = {
     "user": "held: PENDING until somebody enqueues it",
-    "stage": "held: its stage is not open yet",
     "parts": "waits for the parts of one of its steps, which run as jobs of their own",
 }
 
@@ -29,9 +28,21 @@ def reasons(facts: Mapping[str, Any], now: datetime) -> list[str]:
 def _held(facts: Mapping[str, Any], now: datetime) -> str:
     if facts["held"] in _HELD:
         return _HELD[facts["held"]]
+    if facts["held"] == "stage":
+        return _held_by_stage(facts)
     why = "its trigger date" if facts["held"] == "trigger" else "its next attempt"
     date = facts["trigger_after_date"]
     return f"{why} is {date.isoformat()}{', which is past: a daemon will queue it' if date <= now else ''}"
+
+
+def _held_by_stage(facts: Mapping[str, Any]) -> str:
+    pipeline = f"pipeline {facts['pipeline']} ({facts['pipeline_id']})"
+    if facts["pipeline_status"] == "PENDING":
+        return f"held: {pipeline} was not started"
+    beside = (
+        " and on hold" if facts["stage_hold"] else ", and the pipeline is paused" if facts["pipeline_paused"] else ""
+    )
+    return f"held: stage {facts['stage_position']} ({facts['stage_name']}) of {pipeline} is not open yet{beside}"
 
 
 def _holds(facts: Mapping[str, Any]) -> list[str]:

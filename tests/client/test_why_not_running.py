@@ -201,3 +201,21 @@ async def test_a_hold_a_paused_pipeline_and_a_full_key_are_each_told(
         "pipeline maps is paused",
         f"the concurrency key disk is held by {first.job_id}",
     ]
+
+
+async def test_a_job_of_a_stage_that_is_not_open_names_stage_and_pipeline_and_what_they_wait_for(
+    jobs: JobInfoService,
+) -> None:
+    tree = {"stages": [{"name": "one", "hold": True, "jobs": [{"job_class": "Nap"}]}]}
+    held = await jobs.pipelines.create({"name": "maps", "tenant": "acme", **tree})
+    new = await jobs.pipelines.create({"name": "maps", "tenant": "acme", "status": "PENDING", **tree})
+
+    told = []
+    for pipeline in (held, new):
+        (job,) = (await jobs.pipelines.stage_jobs(pipeline.stages[0].stage_id)).jobs
+        told += await jobs.why_not_running(job.id)
+
+    assert told == [
+        f"held: stage 1 (one) of pipeline maps ({held.pipeline_id}) is not open yet and on hold",
+        f"held: pipeline maps ({new.pipeline_id}) was not started",
+    ]

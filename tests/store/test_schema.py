@@ -307,6 +307,11 @@ async def test_a_role_without_rights_is_refused_by_the_database(
         await foreigner.execute("DELETE FROM jobservice.job_info")
 
 
+async def test_a_program_whose_columns_the_schema_lacks_is_told_to_apply_it(foreigner: asyncpg.Connection) -> None:
+    with pytest.raises(SchemaError, match="schema apply"), translated():
+        await foreigner.execute("SELECT of_tomorrow FROM jobservice.job_info")
+
+
 async def test_a_program_without_the_schema_is_told_to_apply_it(connection: asyncpg.Connection) -> None:
     with pytest.raises(SchemaError, match="schema apply"), translated():
         await submit_one(connection)
