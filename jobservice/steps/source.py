@@ -2,9 +2,10 @@
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import AsyncExitStack
 from itertools import islice
+from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
 from jobservice.domain.errors import DefinitionError
@@ -25,23 +26,27 @@ class Source:
         self._items: AsyncIterator[At] | Iterator[At] | None = None
 
     async def __aenter__(self) -> "Source":
-        reader = self._step.read
-        context = self._context
-        if getattr(reader, "needs_connection", not hasattr(reader, "read")):
-            context = context.reading(await self._held.enter_async_context(self._connections.reading()))
-        made = (reader.read if hasattr(reader, "read") else reader)(context, self._after)
-        if inspect.isasyncgen(made):
-            self._held.push_async_callback(made.aclose)
-        elif inspect.isgenerator(made):
-            self._held.push_async_callback(asyncio.to_thread, made.close)
-        else:
-            await self._held.aclose()
-            raise DefinitionError(f"step {self._step.name}: `read` is no generator: it yields At(position, item)")
-        self._items = made
+        async with AsyncExitStack() as held:
+            self._items = await self._opened(held)
+            self._held = held.pop_all()
         return self
 
     async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None:
         await self._held.__aexit__(kind, error, trace)
+
+    async def _opened(self, held: AsyncExitStack) -> AsyncIterator[At] | Iterator[At]:
+        """The reader's generator, from the position on; what it needs is in `held`, to be closed with it."""
+        reader, context = self._step.read, self._context
+        if getattr(reader, "needs_connection", not hasattr(reader, "read")):
+            context = context.reading(await held.enter_async_context(self._connections.reading()))
+        made: Any = (reader.read if hasattr(reader, "read") else reader)(context, self._after)
+        if isinstance(made, AsyncGeneratorType):
+            held.push_async_callback(made.aclose)
+            return made
+        if isinstance(made, GeneratorType):
+            held.push_async_callback(asyncio.to_thread, _close, made)
+            return made
+        raise DefinitionError(f"step {self._step.name}: `read` is no generator: it yields At(position, item)")
 
     async def take(self, count: int) -> list[At]:
         """The next items, `count` where there are so many; raises what the reader raises."""
@@ -59,3 +64,12 @@ class Source:
                 item = next(each for each in taken if type(each) is kind)
                 raise DefinitionError(f"step {self._step.name}: `read` yields At(position, item), not {item!r:.200}")
         return taken
+
+
+def _close(items: Generator[At, Any, Any]) -> None:
+    try:
+        items.close()
+    except ValueError:
+        if inspect.getgeneratorstate(items) != inspect.GEN_RUNNING:
+            raise
+        # Cancelled while it was reading: its thread is in it still, and ends with what it reads.
