@@ -12,10 +12,10 @@ from uuid import UUID
 
 import asyncpg
 
-from jobservice.domain.errors import DefinitionError, JobParameterInvalid, JobServiceError
-from jobservice.sdk.json_values import RESULT_DEPTH_MAX, dump, to_plain
+from jobservice.domain.errors import JobParameterInvalid, JobServiceError
 from jobservice.sdk.step_parameters import PART, Identity
 from jobservice.sdk.steps import Counts
+from jobservice.steps.checkpoints import Checkpoints, RunLost, as_json
 from jobservice.store.sql import load
 
 _FILE = Path(__file__).with_name("steps.sql")
@@ -23,10 +23,6 @@ _FILE = Path(__file__).with_name("steps.sql")
 WHOLE = -1
 """The `part` of the step itself."""
 ALWAYS = 2_147_483_647
-
-
-class RunLost(JobServiceError):
-    """The run is not the job's current one any more: what it wanted to commit is rolled back."""
 
 
 class InstanceRefused(JobServiceError):
@@ -95,6 +91,7 @@ class Book:
     """What one run reads and writes. The caller brings the connection, and the transaction where one is needed."""
 
     def __init__(self, *, schema: str, job_id: UUID, run: int, daemon_id: UUID) -> None:
+        self._schema = schema
         self._sql = load(_FILE, schema)
         self._mine = {"job": job_id, "run": run}
         self._fence = {**self._mine, "daemon": daemon_id}
@@ -194,27 +191,9 @@ class Book:
             high=state.high,
         )
 
-    async def checkpoint(
-        self,
-        connection: asyncpg.Connection,
-        instance: UUID,
-        state: StepState,
-        position: Any,
-        context: Mapping[str, Any],
-    ) -> None:
-        """The last statement of a chunk's transaction. Raises RunLost, after which it must be rolled back."""
-        kept = await self._sql.checkpoint(
-            connection,
-            instance=instance,
-            step=state.step,
-            part=state.part,
-            **self._fence,
-            position=_json("position", position),
-            context=_json("context.state", dict(context)),
-            **_columns(state.counts),
-        )
-        if kept is None:
-            raise RunLost(f"the run was taken from this daemon before the chunk at {position!r} was committed")
+    def checkpoints(self, instance: UUID, state: StepState) -> Checkpoints:
+        """For the chunks of a step or a part that this run has begun."""
+        return Checkpoints(self._schema, {"instance": instance, "step": state.step, "part": state.part, **self._fence})
 
     async def expect(self, connection: asyncpg.Connection, instance: UUID, state: StepState, expected: int) -> None:
         """How many items there are to read, over all runs."""
@@ -241,8 +220,8 @@ class Book:
             part=state.part,
             **self._fence,
             status=status,
-            context=None if context is None else _json("context.state", dict(context)),
-            shared=None if shared is None else _json("context.shared", dict(shared)),
+            context=None if context is None else as_json("context.state", dict(context)),
+            shared=None if shared is None else as_json("context.shared", dict(shared)),
             exit_description=exit_description,
             error_type=None if error is None else type(error).__name__,
             error_message=None if error is None else str(error)[:10_000],
@@ -296,21 +275,6 @@ class Book:
 
 def _value(text: str | None) -> Any:
     return None if text is None else json.loads(text)
-
-
-def _json(what: str, value: Any) -> str:
-    """As text. Raises DefinitionError for what would be another value when it is read back: after a restart only."""
-    if not _is_json(value):
-        raise DefinitionError(f"{what} is kept as JSON, and reads back as another value: {value!r:.500}")
-    return dump(to_plain(value, RESULT_DEPTH_MAX))
-
-
-def _is_json(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(isinstance(name, str) and _is_json(each) for name, each in value.items())
-    if isinstance(value, list | tuple):
-        return all(_is_json(each) for each in value)
-    return value is None or isinstance(value, str | bool | int | float)
 
 
 def _columns(counts: Counts) -> dict[str, int]:

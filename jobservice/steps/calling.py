@@ -2,24 +2,34 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterable
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
+from jobservice.domain.errors import JobAborted
 from jobservice.sdk.steps import Listener
+from jobservice.steps.context import Context
 
 
 @lru_cache(maxsize=4096)
-def takes(function: Callable[..., Any]) -> int:
-    """How many arguments it takes without names, at most 2."""
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = inspect.signature(function).parameters.values()
+def takes(function: Callable[..., Any], offered: int) -> int:
+    """How many of the last `offered` arguments it is called with.
+
+    As many as it must have. Of two the last one always, where it may have it: `process=Decimal` is meant to see items.
+    """
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # some built-in ones, like int, do not tell
+        return min(1, offered)
     if any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in parameters):
-        return 2
-    required = [each for each in parameters if each.kind in kinds and each.default is inspect.Parameter.empty]
-    return min(2, len(required))
+        return offered
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    places = [each for each in parameters if each.kind in kinds]
+    required = sum(each.default is inspect.Parameter.empty for each in places)
+    least = 1 if offered > 1 and places else 0
+    return min(offered, max(required, least))
 
 
 def is_async(function: Callable[..., Any]) -> bool:
@@ -29,8 +39,7 @@ def is_async(function: Callable[..., Any]) -> bool:
 
 def fitting(function: Callable[..., Any], *arguments: Any) -> tuple[Any, ...]:
     """The last ones of `arguments`, as many as it takes."""
-    count = takes(function)
-    return arguments[len(arguments) - count :] if count else ()
+    return arguments[len(arguments) - takes(function, len(arguments)) :]
 
 
 async def call(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -39,6 +48,45 @@ async def call(function: Callable[..., Any], *arguments: Any) -> Any:
     if is_async(function):
         return await function(*given)
     return await asyncio.to_thread(function, *given)
+
+
+async def call_each(
+    function: Callable[..., Any], context: Context, items: Sequence[Any]
+) -> tuple[list[Any], dict[int, Exception]]:
+    """What it made of each item, None where it raised, and what it raised, by the item's index.
+
+    A plain function runs on a thread: one hop for all items. Raises JobAborted, and what a lost connection brings.
+    """
+    of_item = partial(function, context) if takes(function, 2) == 2 else function
+    if not is_async(function):
+        return await asyncio.to_thread(_each, of_item, items)
+    values: list[Any] = []
+    errors: dict[int, Exception] = {}
+    for item in items:
+        try:
+            values.append(await of_item(item))
+        except JobAborted:
+            raise
+        except Exception as error:
+            if context.has_lost_connection(error):
+                raise
+            errors[len(values)] = error  # a user's code; the policies decide
+            values.append(None)
+    return values, errors
+
+
+def _each(of_item: Callable[[Any], Any], items: Sequence[Any]) -> tuple[list[Any], dict[int, Exception]]:
+    values: list[Any] = []
+    errors: dict[int, Exception] = {}
+    for item in items:
+        try:
+            values.append(of_item(item))
+        except JobAborted:
+            raise
+        except Exception as error:  # noqa: BLE001 - a user's code; the policies decide
+            errors[len(values)] = error
+            values.append(None)
+    return values, errors
 
 
 class Listeners:

@@ -13,7 +13,8 @@ import asyncpg
 from jobservice.domain.errors import JobAborted, JobServiceError
 from jobservice.sdk.steps import At, Chunk, RetryPolicy
 from jobservice.steps.book import Book, StepState
-from jobservice.steps.calling import Listeners, call, fitting, is_async
+from jobservice.steps.calling import Listeners, call, call_each
+from jobservice.steps.checkpoints import Checkpoints
 from jobservice.steps.connections import RECONNECTS, ConnectionGone, StepConnections, is_lost, pause_before
 from jobservice.steps.context import Context
 from jobservice.steps.source import Source
@@ -75,19 +76,20 @@ class ChunkRun:
                 self._end_if_asked()
 
     async def _chunks(self, connection: asyncpg.Connection, source: Source) -> None:
+        checkpoints = self._book.checkpoints(self._instance, self._state)
         while True:
             self._end_if_asked()
             batch = await source.take(self._step.size)
             if not batch:
                 return
-            await self._chunk(connection, batch)
+            await self._chunk(connection, batch, checkpoints)
 
     def _end_if_asked(self) -> None:
         if (reason := self._ending()) is not None:
             raise JobAborted(reason)
 
-    async def _chunk(self, connection: asyncpg.Connection, batch: Sequence[At]) -> None:
-        context, state = self._context, self._state
+    async def _chunk(self, connection: asyncpg.Connection, batch: Sequence[At], checkpoints: Checkpoints) -> None:
+        context, position = self._context, batch[-1].position
         before = context.remember()
         try:
             async with connection.transaction():
@@ -96,9 +98,7 @@ class ChunkRun:
                 context.counts.read += len(batch)
                 await self._write(connection, *await self._processed(batch))
                 context.counts.commits += 1
-                await self._book.checkpoint(
-                    connection, self._instance, state, position=batch[-1].position, context=context.state
-                )
+                await checkpoints.write(connection, position=position, state=context.state, counts=context.counts)
         except BaseException as error:
             context.go_back(before)
             context.counts.rollbacks += 1
@@ -106,7 +106,8 @@ class ChunkRun:
             raise
         finally:
             context.connection = None
-        state.position = batch[-1].position
+        checkpoints.committed()
+        self._state.position = position
         self._committed()
         await self._listeners.tell("after_chunk", context)
 
@@ -114,45 +115,38 @@ class ChunkRun:
 
     async def _processed(self, batch: Sequence[At]) -> tuple[list[Any], list[Any]]:
         """The items that are not filtered out or skipped, and what is to be written of each."""
-        for at in batch:
-            if at.error is not None:
-                await self._skip("read", at.item, at.error)
         readable = [at.item for at in batch if at.error is None]
+        if len(readable) < len(batch):
+            await self._skip_unreadable(batch)
         process = self._step.process
         if process is None:
             return readable, readable
-        values = await self._values(process, readable)
-        kept: list[Any] = []
-        made: list[Any] = []
-        for item, tried in zip(readable, values, strict=True):
-            value, error = tried if tried[1] is None else await self._processed_again(process, item, tried[1])
-            if error is not None:
-                await self._skip("process", item, error)
-            elif value is None:
-                self._context.counts.filtered += 1
-            else:
-                kept.append(item)
-                made.append(value)
-        return kept, made
+        values, errors = await call_each(process, self._context, readable)
+        skipped = self._context.counts.skipped
+        for index, error in errors.items():
+            values[index] = await self._processed_again(process, readable[index], error)
+        skipped = self._context.counts.skipped - skipped
+        made = [value for value in values if value is not None]
+        if len(made) == len(readable):
+            return readable, made
+        self._context.counts.filtered += len(readable) - len(made) - skipped
+        return [item for item, value in zip(readable, values, strict=True) if value is not None], made
 
-    async def _values(
-        self, process: Callable[..., Any], items: Sequence[Any]
-    ) -> list[tuple[Any, BaseException | None]]:
-        if is_async(process):
-            return [await _tried_async(process, self._context, item) for item in items]
-        # One hop to a thread for all of them.
-        return await asyncio.to_thread(lambda: [_tried(process, self._context, item) for item in items])
+    async def _skip_unreadable(self, batch: Sequence[At]) -> None:
+        for at in batch:
+            if at.error is not None:
+                await self._skip("read", at.item, at.error)
 
-    async def _processed_again(
-        self, process: Callable[..., Any], item: Any, error: BaseException
-    ) -> tuple[Any, BaseException | None]:
+    async def _processed_again(self, process: Callable[..., Any], item: Any, error: Exception) -> Any:
+        """Its value as the policies say; None where it is skipped."""
         attempt = 1
         while await self._may_retry("process", error, attempt):
-            ((value, again),) = await self._values(process, [item])
-            if again is None:
-                return value, None
-            error, attempt = again, attempt + 1
-        return None, error
+            (value,), errors = await call_each(process, self._context, [item])
+            if not errors:
+                return value
+            error, attempt = errors[0], attempt + 1
+        await self._skip("process", item, error)
+        return None
 
     async def _skip(self, where: str, item: Any, error: BaseException) -> None:
         policy = self._step.skip
@@ -235,26 +229,6 @@ class ChunkRun:
         stands = await self._connections.settled(lambda c: self._book.stand(c, self._instance, self._state))
         self._context.stand_at(stands.state, stands.counts)
         self._state.position = stands.position
-
-
-def _tried(process: Callable[..., Any], context: Context, item: Any) -> tuple[Any, BaseException | None]:
-    try:
-        return process(*fitting(process, context, item)), None
-    except JobAborted:
-        raise
-    except Exception as error:  # noqa: BLE001 - a user's code; the policies decide
-        return None, error
-
-
-async def _tried_async(process: Callable[..., Any], context: Context, item: Any) -> tuple[Any, BaseException | None]:
-    try:
-        return await process(*fitting(process, context, item)), None
-    except JobAborted:
-        raise
-    except Exception as error:
-        if context.has_lost_connection(error):
-            raise
-        return None, error  # a user's code; the policies decide
 
 
 def delay_of(policy: RetryPolicy, attempt: int, error: BaseException) -> float:

@@ -14,8 +14,9 @@ from jobservice.sdk.abstract_job import AbstractJob
 from jobservice.sdk.definition import JobDefinition
 from jobservice.sdk.step_parameters import PART, step_parameters_of
 from jobservice.sdk.steps import Chunk, Partition, Task
-from jobservice.steps.book import Book, Instance, OtherVersion, RunLost, StepState
+from jobservice.steps.book import Book, Instance, OtherVersion, StepState
 from jobservice.steps.calling import Listeners
+from jobservice.steps.checkpoints import RunLost
 from jobservice.steps.connections import StepConnections
 from jobservice.steps.context import Context
 from jobservice.steps.parts_run import PartsRun, PartsWait

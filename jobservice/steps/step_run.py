@@ -8,8 +8,9 @@ from typing import Any
 from jobservice.domain.errors import JobAborted
 from jobservice.sdk.abstract_job import AbstractJob
 from jobservice.sdk.steps import Chunk, Counts, Task
-from jobservice.steps.book import WHOLE, Book, Instance, RunLost, StepState
+from jobservice.steps.book import WHOLE, Book, Instance, StepState
 from jobservice.steps.calling import Listeners, call
+from jobservice.steps.checkpoints import RunLost
 from jobservice.steps.chunk_run import ChunkRun, delay_of
 from jobservice.steps.connections import RECONNECTS, ConnectionGone, StepConnections, pause_before
 from jobservice.steps.context import Context

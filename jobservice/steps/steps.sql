@@ -16,13 +16,14 @@ FROM jobservice.step_execution x WHERE x.instance_id = :instance::uuid AND x.ste
 -- name: checkpoint(instance, step, part, job, run, daemon, position, context, read, filtered, written, skipped, commits, rollbacks)$
 -- The last statement of a chunk's transaction. No row where the run is not the job's current one any more: then nothing of the chunk is
 -- committed. The share of the job's row keeps a rescue away until the commit. A job that gets on is not what kills its daemons: its lost runs count no more.
+-- A context that stands already is not sent: NULL.
 WITH fence AS MATERIALIZED (
   SELECT j.id, j.lost_runs FROM jobservice.job_info j
   WHERE j.id = :job::uuid AND j.run = :run::integer AND j.daemon_id = :daemon::uuid AND j.status IN ('TO_BE_RUN', 'RUNNING') FOR SHARE
 ), kept AS (
   UPDATE jobservice.step_execution x
-  SET position = :position::text::jsonb, context = :context::text::jsonb, read = :read, filtered = :filtered, written = :written, skipped = :skipped,
-      commits = :commits, rollbacks = :rollbacks
+  SET position = :position::text::jsonb, context = coalesce(:context::text::jsonb, x.context), read = :read, filtered = :filtered, written = :written,
+      skipped = :skipped, commits = :commits, rollbacks = :rollbacks
   WHERE x.instance_id = :instance::uuid AND x.step = :step AND x.part = :part::integer AND x.job_id = :job::uuid AND x.run = :run::integer AND x.commits = :commits - 1
     AND EXISTS (SELECT FROM fence)
   RETURNING x.commits

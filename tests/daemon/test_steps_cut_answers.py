@@ -15,8 +15,9 @@ from lossy_line import LossyLine
 from jobservice.domain.errors import JobAborted
 from jobservice.domain.states import JobStatus
 from jobservice.sdk.steps import At, Chunk, Counts, RetryPolicy, Task
-from jobservice.steps.book import Book, Instance, RunLost, StepState
+from jobservice.steps.book import Book, Instance, StepState
 from jobservice.steps.calling import Listeners
+from jobservice.steps.checkpoints import RunLost
 from jobservice.steps.connections import StepConnections
 from jobservice.steps.context import Context
 from jobservice.steps.step_run import StepRun
@@ -164,17 +165,19 @@ async def test_a_lost_run_takes_no_step_from_the_one_that_goes_on(scene: Scene) 
     with pytest.raises(RunLost):
         await lost.begin(scene.direct, scene.instance.id, "copy", epoch="epoch")
 
+    checkpoints = scene.book.checkpoints(scene.instance.id, state)
     state.counts.commits = 1
-    await scene.book.checkpoint(scene.direct, scene.instance.id, state, position=10, context={})
+    await checkpoints.write(scene.direct, position=10, state={}, counts=state.counts)
 
 
 async def test_a_checkpoint_that_does_not_follow_the_last_commit_is_refused(scene: Scene) -> None:
     state = await scene.begun("copy")
+    checkpoints = scene.book.checkpoints(scene.instance.id, state)
     state.counts.commits = 1
-    await scene.book.checkpoint(scene.direct, scene.instance.id, state, position=10, context={})
+    await checkpoints.write(scene.direct, position=10, state={}, counts=state.counts)
 
     with pytest.raises(RunLost):
-        await scene.book.checkpoint(scene.direct, scene.instance.id, state, position=10, context={})
+        await checkpoints.write(scene.direct, position=10, state={}, counts=state.counts)
 
 
 async def test_a_task_whose_run_was_taken_from_its_daemon_is_not_tried_again_whatever_its_policy_says(

@@ -37,9 +37,10 @@ class Losing:
         book = await self._claimed(daemon)
         if chunks:
             state = await book.begin(self.connection, INSTANCE, "copy", epoch="epoch")
+            checkpoints = book.checkpoints(INSTANCE, state)
             for _ in range(chunks):
                 state.counts.commits += 1
-                await book.checkpoint(self.connection, INSTANCE, state, state.counts.commits, {})
+                await checkpoints.write(self.connection, position=state.counts.commits, state={}, counts=state.counts)
         if ended is not None:
             state = await book.begin(self.connection, INSTANCE, ended, epoch="epoch")
             await self._end(book, state)
