@@ -68,7 +68,8 @@ def main(rows: int) -> None:
             (FixedWidthWriter, FixedWidthReader),
         ):
             path = Path(directory) / writer.__name__
-            context: Any = SimpleNamespace(job=None, partition=Partition(), state={})
+            info = SimpleNamespace(id="benchmark", run=1)
+            context: Any = SimpleNamespace(job=None, partition=Partition(), state={}, info=info)
             with timed() as writing:
                 write(writer(path, Trade), context, trades, rows)
             with timed() as reading:
