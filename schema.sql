@@ -581,10 +581,13 @@ $$;
 
 -- Makes the rows of these concurrency keys where there are none. Nobody is waited for who has made one and not committed: a client may take his time, and
 -- whoever queues jobs may hold rows that all need. Without a row a claim puts the job aside, and the look of any daemon comes here again.
-CREATE OR REPLACE FUNCTION make_keys(tenants text[], keys text[]) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT SET lock_timeout = '10ms' AS $$
+CREATE OR REPLACE FUNCTION make_keys(tenants text[], keys text[]) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
 DECLARE
-  missing record;
+  missing  record;
+  patience text := current_setting('lock_timeout');
 BEGIN
+  INSERT INTO concurrency_key (tenant, key) SELECT '', '' WHERE false;     -- the lock of the table, for which it is waited
+  PERFORM set_config('lock_timeout', '10ms', true);
   BEGIN
     INSERT INTO concurrency_key (tenant, key)
     SELECT DISTINCT u.tenant, u.key FROM unnest(tenants, keys) u(tenant, key)
@@ -599,6 +602,7 @@ BEGIN
       END;
     END LOOP;
   END;
+  PERFORM set_config('lock_timeout', patience, true);
 END $$;
 
 -- What `submit` does, also for the jobs of a stage: `held_by` is 'stage' where that is not open.

@@ -1,11 +1,13 @@
 """The rows of concurrency keys: made when a job needs them, deleted when none does, and in nobody's way meanwhile."""
 
+import asyncio
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
 from factory import SETTLER, make_daemon, make_job, make_queue
+from races import begun
 
 import jobservice.lifecycle.upkeep as upkeep_module
 import jobservice.maintenance.due as due_module
@@ -19,6 +21,9 @@ from jobservice.schedules.firing import Firing
 from jobservice.store.session import Session
 
 KEY = ("acme", "k")
+WAITS_LONG = (
+    "SELECT bool_or(clock_timestamp() - waitstart > interval '50 ms') FROM pg_locks WHERE NOT granted AND pid = $1"
+)
 
 
 class Keeper:
@@ -262,6 +267,23 @@ async def test_whatever_queues_a_job_waits_for_no_client_that_makes_the_same_key
     await keeper.look()
 
     assert during == [beside]
+    assert await keeper.claim() == [job_id]
+
+
+async def test_a_submission_waits_for_who_has_locked_the_table_of_keys_as_a_whole(
+    connection: asyncpg.Connection, connect: Any, keeper: Keeper
+) -> None:
+    client, job = await connect(), '{"job_class": "Nap", "concurrency_key": "k", "tenant": "acme"}'
+
+    async with connection.transaction():  # as a change of the schema does, and now and then autovacuum
+        await connection.execute("LOCK jobservice.concurrency_key IN ACCESS EXCLUSIVE MODE")
+        submitting = await begun(Submitter().submit(client, job), client, connection)
+        async with asyncio.timeout(60):
+            while not await connection.fetchval(WAITS_LONG, client.get_server_pid()):
+                assert not submitting.done()
+    ((job_id, _),) = await submitting
+
+    assert await client.fetchval("SHOW lock_timeout") == "0"
     assert await keeper.claim() == [job_id]
 
 
