@@ -158,6 +158,7 @@ CREATE TABLE IF NOT EXISTS job_info (
 -- 527 and 699 bytes a job). Vacuum reads all of the large indexes whatever it clears, 6 s with ten million jobs, so at one row in twenty.
 
 ALTER TABLE job_info ADD COLUMN IF NOT EXISTS progress_info jsonb;   -- what its job tells beside the counts, and its named steps
+ALTER TABLE job_info ADD COLUMN IF NOT EXISTS given_priority integer;   -- what somebody gave, where waiting has raised `priority`; else NULL
 ALTER TABLE job_info ADD COLUMN IF NOT EXISTS turn bigint NOT NULL DEFAULT 0;
 ALTER TABLE job_info ADD COLUMN IF NOT EXISTS on_hold boolean NOT NULL DEFAULT false CHECK (NOT on_hold OR blocked);
 ALTER TABLE job_info ADD COLUMN IF NOT EXISTS has_parts boolean NOT NULL DEFAULT false;   -- it has parted a step: until it ends it keeps its concurrency key and does not expire
@@ -199,6 +200,20 @@ CREATE INDEX IF NOT EXISTS job_info_clean     ON job_info (status, stop_date) WH
 CREATE INDEX IF NOT EXISTS job_info_stage     ON job_info (stage_id, status, number) WHERE stage_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS job_info_locked    ON job_info (stage_id) WHERE locked AND stage_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS job_info_list      ON job_info (tenant, id);   -- the one full index: lists; without a tenant the key serves
+
+-- Queues in which waiting raises priorities; none where there is no row. Every period a step: docs/fair-share.md#aging. It goes through the tenants, and
+-- in each from the most urgent priority on which something waits to the least, in bounded batches: the row says how far it has come.
+CREATE TABLE IF NOT EXISTS aging (
+  queue      text PRIMARY KEY,
+  period     double precision NOT NULL CHECK (period BETWEEN 1 AND 1e9),   -- seconds
+  next_date  timestamptz NOT NULL,                               -- of the next step; of one under way when it was due
+  up_to      bigint NOT NULL,                                    -- jobs with higher numbers were submitted after the last step had begun
+  begun_date timestamptz,                                        -- of the step under way; NULL: there is none
+  begun_at   bigint NOT NULL DEFAULT 0,                          -- the highest number at that time
+  tenant     text NOT NULL DEFAULT '',                           -- whom it has come to,
+  rank       integer NOT NULL DEFAULT 0,                         -- the priority, in the order of job_info_claimable,
+  above      integer                                             -- and to which one its old jobs rise; NULL: those have risen, or are the first
+);
 
 -- ------------------------------------------------------------------------------------------- what the claim works from
 --
@@ -1383,7 +1398,7 @@ BEGIN
           END;
         WHEN 'set_priority' THEN
           UPDATE pipeline x SET priority = priority_number(argument #>> '{}'), updated_date = clock_timestamp() WHERE x.id = p.id;
-          UPDATE job_info j SET priority = priority_number(argument #>> '{}')
+          UPDATE job_info j SET priority = priority_number(argument #>> '{}'), given_priority = NULL
           WHERE j.id = ANY (ARRAY(SELECT w.id FROM job_info w JOIN stage t ON t.id = w.stage_id WHERE t.pipeline_id = p.id AND w.status IN ('PENDING', 'QUEUED')
                                   ORDER BY w.id FOR NO KEY UPDATE OF w SKIP LOCKED)) AND j.status IN ('PENDING', 'QUEUED');
         WHEN 'update_metadata' THEN
@@ -1826,6 +1841,70 @@ END $$;
 
 -- An earlier one knew nothing of `ended`; beside the new one a call without it would be ambiguous.
 DROP FUNCTION IF EXISTS claim(text, integer, uuid, text[], text[], double precision[]);
+
+-- The number of the job that was submitted last.
+CREATE OR REPLACE FUNCTION last_number() RETURNS bigint LANGUAGE sql VOLATILE SET search_path FROM CURRENT AS $$
+  SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('job_info', 'number')), 0)
+$$;
+
+-- One batch of a step of aging that is due, of any queue: at most so many jobs raised and priorities looked at. `more`: it is to be called again.
+CREATE OR REPLACE FUNCTION raise_waiting(batch integer) RETURNS TABLE (raised integer, more boolean) LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+DECLARE
+  a      aging%ROWTYPE;
+  place  record;
+  room   integer := batch;
+  moved  integer;
+BEGIN
+  raised := 0;
+  more := false;
+  SELECT * INTO a FROM aging x WHERE x.next_date <= clock_timestamp() ORDER BY x.next_date LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED;
+  IF NOT FOUND THEN
+    RETURN NEXT;
+    RETURN;
+  END IF;
+  IF a.begun_date IS NULL THEN
+    a.begun_date := clock_timestamp();
+    a.begun_at := last_number();
+    a.tenant := '';        -- before all
+  END IF;
+  LOOP
+    IF a.above IS NOT NULL THEN
+      -- By number, so all old ones come first. What a client or a claim holds is left for the next step: nobody waits here.
+      WITH locked AS MATERIALIZED (
+        SELECT j.id FROM job_info j
+        WHERE j.queue = a.queue AND j.tenant = a.tenant AND ~j.priority = a.rank AND j.number <= a.up_to AND j.status = 'QUEUED' AND NOT j.blocked
+        ORDER BY j.tenant, ~j.priority, j.number LIMIT room FOR NO KEY UPDATE SKIP LOCKED
+      ), changed AS (
+        UPDATE job_info j SET priority = ~a.above, given_priority = coalesce(j.given_priority, j.priority)
+        WHERE j.id = ANY (ARRAY(SELECT l.id FROM locked l)) RETURNING 1
+      )
+      SELECT count(*) INTO moved FROM changed;
+      raised := raised + moved;
+      room := room - moved;
+      EXIT WHEN room <= 0;   -- more of them may be there
+      a.above := NULL;
+    END IF;
+    SELECT j.tenant, ~j.priority AS rank INTO place FROM job_info j
+    WHERE j.queue = a.queue AND j.status = 'QUEUED' AND NOT j.blocked
+      AND (j.tenant, ~j.priority) > (a.tenant, CASE WHEN a.tenant = '' THEN -2147483648 ELSE a.rank END)
+    ORDER BY j.tenant, ~j.priority, j.number LIMIT 1;
+    IF NOT FOUND THEN
+      a.up_to := a.begun_at;
+      a.next_date := greatest(a.begun_date + make_interval(secs => a.period), clock_timestamp());
+      a.begun_date := NULL;
+      EXIT;
+    END IF;
+    a.above := CASE WHEN place.tenant = a.tenant THEN a.rank END;
+    a.tenant := place.tenant;
+    a.rank := place.rank;
+    room := room - 1;
+    EXIT WHEN room <= 0;
+  END LOOP;
+  UPDATE aging x SET next_date = a.next_date, up_to = a.up_to, begun_date = a.begun_date, begun_at = a.begun_at, tenant = a.tenant, rank = a.rank, above = a.above
+  WHERE x.queue = a.queue;
+  more := a.begun_date IS NOT NULL;
+  RETURN NEXT;
+END $$;
 
 -- Claims up to `slots` jobs of one queue for daemon `me`: fair between tenants, by priority and submission order inside one, never
 -- above a limit. One call is one transaction, committed by the server. docs/fair-share.md has the rule and where it comes from.

@@ -24,7 +24,7 @@ _TABLES = (
     "tenant_share", "tenant", "setting", "subscription", "stage", "pipeline", "pipeline_outbox",
     "pipeline_outbox_rejected", "class_hold",
     "step_run", "step_execution", "job_execution", "job_instance", "schedule",
-    "tenant_call", "tenant_account", "claim_bound",
+    "tenant_call", "tenant_account", "claim_bound", "aging",
 )  # fmt: skip
 _JSON = {"parameters", "user_metadata", "result"}
 

@@ -9,9 +9,11 @@ from jobservice.cli.connecting import jobs_of
 from jobservice.cli.exits import UnknownName, tell
 from jobservice.cli.output import fields_of
 from jobservice.cli.tenant import Burst, MaxRunning, NoMaxRunning, Rate, check_limit
+from jobservice.cli.values import duration
+from jobservice.client.operations import OFF
 from jobservice.client.service import JobInfoService
 
-_COLUMNS = ("queue", "paused", "max_running", "rate", "events", "daemons", "pending", "queued", "running")
+_COLUMNS = ("queue", "paused", "max_running", "rate", "events", "aging", "daemons", "pending", "queued", "running")
 
 QueueName = Annotated[str, typer.Argument(metavar="NAME", help="Queue.")]
 
@@ -60,15 +62,19 @@ async def limit(
     events: Annotated[
         Literal["all", "final", "none"] | None, typer.Option(help="Which status changes are published.")
     ] = None,
+    aging: Annotated[
+        str | None, typer.Option(metavar="10m|off", help="Each time so long, old jobs rise to the next priority.")
+    ] = None,
 ) -> None:
     """Set how many jobs of a queue run at once and start in a time, over all daemons, and what it publishes.
 
     Weights belong to tenants.
     """
-    check_limit(max_running, no_max_running, rate, events)
+    check_limit(max_running, no_max_running, rate, events, aging)
+    period = None if aging is None else 0.0 if aging == OFF else duration(aging, "--aging")
     async with jobs_of(call) as jobs:
         await jobs.operations.limit_queue(
-            name, max_running=max_running, unlimited=no_max_running, rate=rate, burst=burst, events=events
+            name, max_running=max_running, unlimited=no_max_running, rate=rate, burst=burst, events=events, aging=period
         )
     tell(f"limits of queue {name} are set")
 

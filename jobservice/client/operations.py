@@ -6,7 +6,7 @@ from jobservice.domain.facts import EVENT_MODES, EventMode
 from jobservice.domain.names import is_name
 from jobservice.domain.rates import Rate, parse
 from jobservice.lifecycle.class_holds import ClassHolds, HeldClass
-from jobservice.lifecycle.commands import NO_LIMIT, NO_RATE, Commands
+from jobservice.lifecycle.commands import AGING_MAX, AGING_MIN, NO_AGING, NO_LIMIT, NO_RATE, Commands
 from jobservice.store.overview import DaemonRow, OutboxState, Overview, QueueRow, TenantLimitRow, TenantRow
 
 _KEY_MAX = 255
@@ -148,18 +148,24 @@ class Operations:
         rate: str | None = None,
         burst: int | None = None,
         events: EventMode | None = None,
+        aging: float | None = None,
     ) -> None:
         """Set how many of its jobs run at once, how many start in which time, and what it publishes.
 
-        None leaves as it is; `unlimited` takes `max_running` away, and a `rate` of `off` the rate.
+        `aging`: in how many seconds waiting raises a job's priority. None leaves as it is; `unlimited` takes
+        `max_running` away, a `rate` of `off` the rate, an `aging` of 0 the aging.
         """
         parsed = _rate(rate, burst)
         _check(queue=queue)
         if events is not None and events not in EVENT_MODES:
             raise InvalidSubmission(f"events must be one of {', '.join(EVENT_MODES)}", field="events")
+        if aging is not None and aging != NO_AGING and not AGING_MIN <= aging <= AGING_MAX:
+            raise InvalidSubmission(f"aging must be 0 or from {AGING_MIN} to {AGING_MAX:,} seconds", field="aging")
         limit = NO_LIMIT if unlimited else max_running
         async with self._database.use() as connection:
-            await self._commands.set_queue(connection, queue, max_running=limit, rate=parsed, events=events)
+            await self._commands.set_queue(
+                connection, queue, max_running=limit, rate=parsed, events=events, aging=aging
+            )
 
     async def _pause_tenant(self, tenant: str, *, paused: bool) -> None:
         _check(tenant=tenant)

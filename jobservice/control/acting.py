@@ -25,7 +25,7 @@ from jobservice.control.wire import (
 from jobservice.domain.errors import InvalidSubmission
 from jobservice.domain.facts import EventMode
 from jobservice.lifecycle.class_holds import ClassHolds
-from jobservice.lifecycle.commands import NO_LIMIT, NO_RATE, ONE_AT_A_TIME, CommandResult, Commands
+from jobservice.lifecycle.commands import NO_AGING, NO_LIMIT, NO_RATE, ONE_AT_A_TIME, CommandResult, Commands
 from jobservice.store.overview import Overview
 
 _TENANTS_WEIGHT: Final = 1.0
@@ -121,8 +121,11 @@ class Acting:
         if rate is None and "rate" in command.model_fields_set:
             rate = NO_RATE
         events = command.events or (_ALL_EVENTS if "events" in command.model_fields_set else None)
+        aging = command.aging or (NO_AGING if "aging" in command.model_fields_set else None)
         if command.tenant is None:
-            await self._commands.set_queue(connection, command.queue or "", max_running=limit, rate=rate, events=events)
+            await self._commands.set_queue(
+                connection, command.queue or "", max_running=limit, rate=rate, events=events, aging=aging
+            )
         elif command.concurrency_key is not None:
             most = ONE_AT_A_TIME if command.max_running is None else command.max_running
             await self._commands.set_key(connection, command.tenant, command.concurrency_key, max_running=most)

@@ -1,4 +1,4 @@
-"""The command that sets limits, weights, rates, and what a queue publishes."""
+"""The command that sets limits, weights, rates, what a queue publishes, and its aging."""
 
 from typing import Annotated, Final, Literal
 
@@ -10,7 +10,7 @@ from jobservice.domain.rates import PATTERN as RATE_PATTERN
 from jobservice.domain.rates import Rate
 from jobservice.domain.rates import parse as parse_rate
 
-_LIMITS: Final = ("max_running", "weight", "rate", "events")
+_LIMITS: Final = ("max_running", "weight", "rate", "events", "aging")
 
 
 class SetLimit(Command):
@@ -25,10 +25,11 @@ class SetLimit(Command):
         {"if": {"required": ["weight"]}, "then": given("tenant")},
         {"if": {"allOf": [given("queue"), given("tenant")]}, "then": forbidden("rate")},
         {"if": {"required": ["events"]}, "then": {"allOf": [given("queue"), absent("tenant")]}},
+        {"if": {"required": ["aging"]}, "then": {"allOf": [given("queue"), absent("tenant")]}},
         {"if": {"required": ["burst"]}, "then": given("rate")},
         {
             "if": given("concurrency_key"),
-            "then": {"allOf": [given("tenant"), absent("queue"), forbidden("weight", "rate", "events")]},
+            "then": {"allOf": [given("tenant"), absent("queue"), forbidden("weight", "rate", "events", "aging")]},
         },
     )
 
@@ -41,6 +42,8 @@ class SetLimit(Command):
     rate: Annotated[str, Field(pattern=RATE_PATTERN)] | None = None
     burst: Annotated[int, Field(ge=1, lt=2**31)] | None = None
     events: EventMode | None = None
+    aging: Annotated[float, Field(ge=1, le=1e9, allow_inf_nan=False)] | None = None
+    """Seconds in which waiting raises a job of the queue to the next more urgent priority that waits there."""
 
     @property
     def starts(self) -> Rate | None:
@@ -58,12 +61,14 @@ class SetLimit(Command):
             raise wrong("weight", "a queue has no weight: name the tenant too")
         if self.concurrency_key is not None and (self.tenant is None or self.queue is not None):
             raise wrong("concurrency_key", "a key is a tenant's, on all queues together: name the tenant and no queue")
-        if self.concurrency_key is not None and there & {"weight", "rate", "events"}:
+        if self.concurrency_key is not None and there & {"weight", "rate", "events", "aging"}:
             raise wrong("concurrency_key", "a key has max_running only")
         if "rate" in there and self.queue is not None and self.tenant is not None:
             raise wrong("rate", "a rate is of a queue or of a tenant, not of both")
         if "events" in there and (self.queue is None or self.tenant is not None):
             raise wrong("events", "a queue publishes: name the queue and no tenant")
+        if "aging" in there and (self.queue is None or self.tenant is not None):
+            raise wrong("aging", "jobs age in a queue: name the queue and no tenant")
         return self
 
     @model_validator(mode="after")

@@ -38,6 +38,11 @@ NO_LIMIT: Final = -1
 """As `max_running`: takes the limit away, where None leaves it as it is."""
 NO_RATE: Final = Rate(starts=-1, period=1)
 """As `rate`: takes it away."""
+NO_AGING: Final = 0.0
+"""As `aging`: takes it away."""
+AGING_MIN: Final = 1
+AGING_MAX: Final = 1_000_000_000
+"""Seconds that aging may be."""
 ONE_AT_A_TIME: Final = 1
 """What a concurrency key allows that nobody has given a limit of its own."""
 
@@ -222,11 +227,20 @@ class Commands:
         max_running: int | None = None,
         events: EventMode | None = None,
         rate: Rate | None = None,
+        aging: float | None = None,
     ) -> None:
-        """A queue's pause and limits, and what it publishes; None leaves as it is, NO_LIMIT, NO_RATE take it away."""
-        await self._sql.set_queue(
-            connection, queue=queue, paused=paused, max_running=max_running, events=events, **_columns(rate)
-        )
+        """A queue's pause and limits, what it publishes, and in how many seconds waiting raises a priority.
+
+        None leaves as it is, NO_LIMIT, NO_RATE and NO_AGING take it away.
+        """
+        async with connection.transaction():
+            await self._sql.set_queue(
+                connection, queue=queue, paused=paused, max_running=max_running, events=events, **_columns(rate)
+            )
+            if aging == NO_AGING:
+                await self._sql.end_aging(connection, queue=queue)
+            elif aging is not None:
+                await self._sql.set_aging(connection, queue=queue, period=aging)
         await _drain_rows(self._sql.wake_queue(connection, queue=queue))
 
     async def set_share(

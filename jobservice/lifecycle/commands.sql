@@ -77,7 +77,7 @@ FROM unnest(:ids::uuid[]) WITH ORDINALITY i (id, n) LEFT JOIN changed c ON c.id 
 WITH locked AS MATERIALIZED (
   SELECT j.id, j.status FROM jobservice.job_info j WHERE j.id = ANY (:ids::uuid[]) AND (:tenant::text IS NULL OR j.tenant = :tenant) ORDER BY j.id FOR NO KEY UPDATE
 ), changed AS (
-  UPDATE jobservice.job_info j SET priority = coalesce(:priority::integer, j.priority), expiration_date = coalesce(:expiration::timestamptz, j.expiration_date)
+  UPDATE jobservice.job_info j SET priority = coalesce(:priority::integer, j.priority), given_priority = CASE WHEN :priority::integer IS NULL THEN j.given_priority END, expiration_date = coalesce(:expiration::timestamptz, j.expiration_date)
   FROM locked l WHERE j.id = l.id AND j.id = ANY (:ids::uuid[]) AND j.status IN ('PENDING', 'QUEUED') RETURNING j.id
 )
 SELECT i.id AS job_id, l.status, c.id IS NOT NULL AS accepted, CASE WHEN l.id IS NULL THEN 'unknown_job' WHEN c.id IS NULL THEN 'not_legal' END AS code, NULL::text AS reason
@@ -85,7 +85,7 @@ FROM unnest(:ids::uuid[]) WITH ORDINALITY i (id, n) LEFT JOIN locked l ON l.id =
 
 -- name: as_submission(id, tenant)^
 -- An ended job as a submission once more; its idempotency key, expiration and trigger dates stay behind. The data that its parameters may refer to.
-SELECT j.status, j.id, t.data::text AS stage_data, p.data::text AS pipeline_data, jsonb_strip_nulls(jsonb_build_object('job_class', j.job_class, 'tenant', j.tenant, 'queue', j.queue, 'priority', j.priority, 'description', j.description,
+SELECT j.status, j.id, t.data::text AS stage_data, p.data::text AS pipeline_data, jsonb_strip_nulls(jsonb_build_object('job_class', j.job_class, 'tenant', j.tenant, 'queue', j.queue, 'priority', coalesce(j.given_priority, j.priority), 'description', j.description,
          'owner', j.owner, 'timeout', j.timeout, 'max_attempts', j.max_attempts, 'concurrency_key', j.concurrency_key, 'correlation_id', j.correlation_id,
          'traceparent', j.traceparent, 'locked', j.locked)) || jsonb_build_object('parameters', j.parameters, 'user_metadata', j.user_metadata) AS submission
 FROM jobservice.job_info j LEFT JOIN jobservice.stage t ON t.id = j.stage_id LEFT JOIN jobservice.pipeline p ON p.id = t.pipeline_id
@@ -134,6 +134,16 @@ ON CONFLICT (queue) DO UPDATE SET paused = coalesce(:paused::boolean, q.paused),
   rate_period = CASE WHEN :rate::integer IS NULL THEN q.rate_period ELSE coalesce(:period::double precision, 1) END,
   rate_burst = CASE WHEN :rate::integer IS NULL THEN q.rate_burst ELSE :burst::integer END,
   rate_full_at = CASE WHEN q.rate IS NULL THEN NULL ELSE q.rate_full_at END;
+
+-- name: set_aging(queue, period)!
+-- A first step comes a period from now, of jobs that are there now; where another period was set, a period after the last one.
+INSERT INTO jobservice.aging AS a (queue, period, next_date, up_to)
+VALUES (:queue, :period::double precision, clock_timestamp() + make_interval(secs => :period::double precision), jobservice.last_number())
+ON CONFLICT (queue) DO UPDATE SET period = excluded.period,
+  next_date = CASE WHEN a.begun_date IS NULL THEN a.next_date + make_interval(secs => excluded.period - a.period) ELSE a.next_date END;
+
+-- name: end_aging(queue)!
+DELETE FROM jobservice.aging a WHERE a.queue = :queue;
 
 -- name: set_share(queue, tenant, max_running, weight)!
 -- Limit and weight of a tenant on one queue; -1 and 0 take them away.

@@ -36,6 +36,8 @@ class Due:
     next_trigger: float | None
     next_fire: float | None
     """Of a schedule."""
+    next_step: float | None
+    """Of aging."""
     expired: bool
     blocked: bool
     claimable: bool
@@ -53,10 +55,11 @@ class Upkeep:
     async def look(self, connection: asyncpg.Connection, queues: Sequence[str] = ()) -> Due:
         """The one query of an idle daemon's upkeep. `queues`: in which ones anything that may be claimed counts."""
         row = await self._sql.look(connection, queues=list(queues))
-        trigger, fire = row["next_due"], row["next_fire"]
+        trigger, fire, step = row["next_due"], row["next_fire"], row["next_step"]
         return Due(
             next_trigger=trigger.total_seconds() if trigger is not None else None,
             next_fire=fire.total_seconds() if fire is not None else None,
+            next_step=step.total_seconds() if step is not None else None,
             expired=row["expired"],
             blocked=row["blocked"],
             claimable=row["claimable"],
@@ -108,6 +111,11 @@ class Upkeep:
     async def abandon_pending(self, connection: asyncpg.Connection, *, older_than: float) -> int:
         """Stops one batch of jobs that a user has held for longer; how many."""
         return len([row async for row in self._sql.abandon_pending(connection, older_than=older_than, batch=BATCH)])
+
+    async def raise_waiting(self, connection: asyncpg.Connection) -> tuple[int, bool]:
+        """One batch of a step of aging that is due; how many jobs rose, and whether the step goes on."""
+        row = await self._sql.raise_waiting(connection, batch=BATCH)
+        return row["raised"], row["more"]
 
     async def forget_daemons(self, connection: asyncpg.Connection, *, older_than: float) -> int:
         """Deletes rows of daemons that ended long ago; how many."""

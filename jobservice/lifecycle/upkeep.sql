@@ -7,6 +7,7 @@
 -- limit let no estimate choose another way than the first entry of the claims' index.
 SELECT (SELECT min(j.trigger_after_date) - clock_timestamp() FROM jobservice.job_info j WHERE j.status = 'PENDING' AND j.held IN ('trigger', 'backoff')) AS next_due,
        (SELECT min(s.next_fire_date) - clock_timestamp() FROM jobservice.schedule s WHERE NOT s.paused) AS next_fire,
+       (SELECT min(a.next_date) - clock_timestamp() FROM jobservice.aging a) AS next_step,
        EXISTS (SELECT FROM jobservice.job_info j WHERE j.status IN ('PENDING', 'QUEUED') AND j.expiration_date <= now() AND NOT j.has_parts) AS expired,
        EXISTS (SELECT FROM jobservice.job_info j WHERE j.status = 'QUEUED' AND j.blocked AND NOT j.on_hold) AS blocked,
        EXISTS (SELECT FROM unnest(:queues::text[]) q, LATERAL (SELECT FROM jobservice.job_info j WHERE j.queue = q AND j.status = 'QUEUED' AND NOT j.blocked
@@ -196,6 +197,9 @@ WITH locked AS MATERIALIZED (
   ORDER BY j.created_date LIMIT :batch::integer
 )
 SELECT s.job_id FROM (SELECT array_agg(l.id) AS ids FROM locked l) x, LATERAL jobservice.stop_jobs(x.ids, 'held for longer than retention.pending') s WHERE x.ids IS NOT NULL;
+
+-- name: raise_waiting(batch)^
+SELECT r.raised, r.more FROM jobservice.raise_waiting(:batch::integer) r;
 
 -- name: forget_daemons(older_than)$
 -- Deletes the rows of daemons that ended long ago and that no job or outbox row names.

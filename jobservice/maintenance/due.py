@@ -52,6 +52,7 @@ class DueWork:
         self._keys_after = FIRST_KEY
         self._more_to_settle = False
         self._more_to_fire = False
+        self._more_to_raise = False
 
     async def run_once(self) -> float | None:
         """One look, and one batch of each kind that is due. Raises UnavailableError."""
@@ -62,9 +63,9 @@ class DueWork:
         enqueued, expired = await self._do(due)
         if BATCH in (enqueued, expired):
             return 0
-        if self._more_to_settle or self._more_to_fire or enqueued:
+        if self._more_to_settle or self._more_to_fire or self._more_to_raise or enqueued:
             return SOON  # the next date is not known yet
-        dates = [each for each in (due.next_trigger, due.next_fire) if each is not None and each > 0]
+        dates = [each for each in (due.next_trigger, due.next_fire, due.next_step) if each is not None and each > 0]
         # Where somebody holds the row of what is due, it is looked at after the interval.
         return max(min([*dates, INTERVAL, self._poll]), SOON)
 
@@ -87,9 +88,14 @@ class DueWork:
         self._keys_after = keys[-1] if len(keys) == BATCH else FIRST_KEY
         await self._claimer.unblock(connection, keys)
 
+    async def _raise(self, connection: asyncpg.Connection) -> None:
+        raised, self._more_to_raise = await self._upkeep.raise_waiting(connection)
+        if raised:
+            log.info("job.raise", jobs=raised)
+
     async def _do(self, due: Due) -> tuple[int, int]:
         enqueued = expired = ticks = 0
-        self._more_to_settle = self._more_to_fire = False
+        self._more_to_settle = self._more_to_fire = self._more_to_raise = False
         async with self._session.use() as connection:
             if due.next_trigger is not None and due.next_trigger <= 0:
                 enqueued = await self._upkeep.enqueue_due(connection)
@@ -99,6 +105,8 @@ class DueWork:
                 await self._unblock(connection)
             if due.unsettled:
                 self._more_to_settle = await self._settler.settle_next(connection)
+            if due.next_step is not None and due.next_step <= 0:
+                await self._raise(connection)
         if due.next_fire is not None and due.next_fire <= 0:
             ticks = await self._fire()
         if enqueued:

@@ -70,6 +70,8 @@ class JobInfo:
     job_id: UUID | None = None
     """None until it is stored; `id` for where it is."""
     number: int | None = None
+    given_priority: int | None = None
+    """What was given as priority, where waiting has raised it (aging); else None."""
     run: int = 0
     attempt: int = 0
     lost_runs: int = 0

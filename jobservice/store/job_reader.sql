@@ -3,7 +3,7 @@
 
 -- name: get_jobs(ids)
 -- In the order of the ids given; an unknown one has no row.
-SELECT j.id, j.number, j.tenant, j.queue, j.job_class, j.status, j.priority, j.run, j.attempt, j.max_attempts, j.lost_runs, j.sequence, j.daemon_id, j.held,
+SELECT j.id, j.number, j.tenant, j.queue, j.job_class, j.status, j.priority, j.given_priority, j.run, j.attempt, j.max_attempts, j.lost_runs, j.sequence, j.daemon_id, j.held,
        j.blocked, j.locked, j.owner, j.description, j.parameters::text, j.user_metadata::text, j.concurrency_key, j.correlation_id, j.traceparent,
        j.pipeline_id, j.stage_id, j.rerun_of, j.timeout, j.expiration_date, j.trigger_after_date, j.created_date, j.queued_date, j.claim_date, j.start_date,
        j.stop_date, j.stop_requested_at, j.stop_reason, j.percent_completed, j.progress_done, j.progress_total, j.progress_message, j.progress_info::text, j.estimated_completion,

@@ -68,6 +68,8 @@ class QueueRow:
     rate: str | None
     burst: int | None
     events: EventMode
+    aging: float | None
+    """Seconds."""
     daemons: int
     pending: int
     queued: int

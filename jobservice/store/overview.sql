@@ -46,10 +46,11 @@ WITH waiting AS (
   SELECT q.queue, count(*) AS daemons FROM jobservice.daemon d, unnest(d.queues) q (queue) WHERE d.lost_at IS NULL AND d.stopped_at IS NULL GROUP BY q.queue
 )
 SELECT n.queue, coalesce(q.paused, false) AS paused, q.max_running, q.rate, q.rate_period, q.rate_burst AS burst,
-       coalesce(q.events, 'all') AS events, coalesce(s.daemons, 0) AS daemons, coalesce(w.pending, 0) AS pending,
+       coalesce(q.events, 'all') AS events, a.period AS aging, coalesce(s.daemons, 0) AS daemons, coalesce(w.pending, 0) AS pending,
        coalesce(w.queued, 0) AS queued, coalesce(w.running, 0) AS running, w.oldest_queued
 FROM (SELECT queue FROM jobservice.queue UNION SELECT queue FROM waiting UNION SELECT queue FROM served) n
 LEFT JOIN jobservice.queue q ON q.queue = n.queue LEFT JOIN waiting w ON w.queue = n.queue LEFT JOIN served s ON s.queue = n.queue
+LEFT JOIN jobservice.aging a ON a.queue = n.queue
 ORDER BY n.queue;
 
 -- name: event_modes()

@@ -260,6 +260,18 @@ def test_rates_and_what_a_queue_publishes_are_set_shown_and_taken_away(run: Run)
     assert (tenant["rate"], tenant_after["rate"]) == ("5/h", None)
 
 
+def test_the_aging_of_a_queue_is_set_shown_and_taken_away(run: Run) -> None:
+    run("queue", "limit", "images", "--aging", "10m")
+    (queue,) = json.loads(run("queue", "list", "--json").stdout)
+    run("queue", "limit", "images", "--events", "all")
+    (left_alone,) = json.loads(run("queue", "list", "--json").stdout)
+
+    run("queue", "limit", "images", "--aging", "off")
+    (queue_after,) = json.loads(run("queue", "list", "--json").stdout)
+
+    assert (queue["aging"], left_alone["aging"], queue_after["aging"]) == (600.0, 600.0, None)
+
+
 def test_limits_of_a_tenant_on_a_queue_and_of_its_keys_are_set_and_listed(run: Run) -> None:
     submitted(run, "--tenant", "acme", "--queue", "images", "--concurrency-key", "disk")
 
@@ -285,6 +297,8 @@ def test_limits_of_a_tenant_on_a_queue_and_of_its_keys_are_set_and_listed(run: R
         ("queue", "limit", "images", "--rate", "often"),
         ("queue", "limit", "images", "--burst", "3"),
         ("queue", "limit", "images", "--events", "some"),
+        ("queue", "limit", "images", "--aging", "often"),
+        ("queue", "limit", "images", "--aging", "0.5"),
         ("tenant", "limit", "acme", "--queue", "images", "--rate", "1/s"),
         ("tenant", "limit", "acme", "--key", "disk", "--weight", "2"),
         ("tenant", "limit", "acme", "--key", "disk"),

@@ -257,6 +257,20 @@ async def test_the_operator_sets_rates_events_and_the_places_of_a_key_and_null_t
     assert tuple(await connection.fetchrow(read)) == (None, 1, None, "all", None, 1, None, 1)
 
 
+async def test_the_operator_sets_the_aging_of_a_queue_and_takes_it_away(
+    ask: Ask, connection: asyncpg.Connection
+) -> None:
+    read = partial(connection.fetchval, "SELECT period FROM jobservice.aging WHERE queue = 'slow'")
+
+    await ask("_operator", {"command": "set_limit", "queue": "slow", "aging": 600})
+    set_first = await read()
+    await ask("_operator", {"command": "set_limit", "queue": "slow", "max_running": 1})
+    left_alone = await read()
+    await ask("_operator", {"command": "set_limit", "queue": "slow", "aging": None})
+
+    assert (set_first, left_alone, await read()) == (600, 600, None)
+
+
 async def test_the_operator_holds_and_releases_job_classes(ask: Ask, connection: asyncpg.Connection) -> None:
     hold, release = {"command": "hold_class", "job_class": "Nap"}, {"command": "release_class", "job_class": "Nap"}
     read = partial(connection.fetch, "SELECT job_class, reason FROM jobservice.class_hold ORDER BY job_class")

@@ -22,7 +22,7 @@ NO_LIMIT = -1
 STEPS = 400
 WEIGHTS = {
     "begin": 3, "end": 3, "submit": 6, "change": 6, "put_aside": 3, "end_all": 3, "limit": 1, "pause": 1,
-    "killed_claim": 1, "claim": 8,
+    "killed_claim": 1, "claim": 8, "age": 1,
 }  # fmt: skip
 SUBMIT = "SELECT jobservice.submit($1::text::jsonb)"
 # One job of a random place, unless somebody holds it.
@@ -155,6 +155,15 @@ class Books:
     def pause(self) -> None:
         paused, weight = self.random.random() < 0.3, self.random.choice([None, 1.0, 4.0])
         self.run(Commands().set_tenant(self.sessions.looks, self.tenant, paused=paused, weight=weight))
+
+    def age(self) -> None:
+        """A part of a step of aging."""
+        looks, run = self.sessions.looks, self.run
+        run(Commands().set_queue(looks, "default", aging=1.0))
+        run(
+            looks.execute("UPDATE jobservice.aging SET next_date = clock_timestamp(), up_to = jobservice.last_number()")
+        )
+        run(looks.execute("SELECT jobservice.raise_waiting($1)", self.random.randint(1, 30)))
 
     def killed_claim(self) -> None:
         """A daemon that dies before the commit of its claim."""

@@ -256,6 +256,13 @@ def upkeep() -> Upkeep:
     return Upkeep(schema="jobservice", follower=SETTLER)
 
 
+async def a_step(connection: asyncpg.Connection) -> None:
+    await Commands().set_queue(connection, "default", aging=60.0)
+    await connection.execute("UPDATE jobservice.aging SET next_date = clock_timestamp()")
+    while (await upkeep().raise_waiting(connection))[1]:
+        pass
+
+
 UPKEEP: dict[str, tuple[Callable[[asyncpg.Connection], Awaitable[Any]], int, tuple[str, ...]]] = {
     "look": (
         lambda c: upkeep().look(c, ["none", "default"]),
@@ -280,6 +287,8 @@ UPKEEP: dict[str, tuple[Callable[[asyncpg.Connection], Awaitable[Any]], int, tup
         20,
         ("job_info_held", "job_info_pkey"),
     ),
+    # Through the first entry of each priority of each tenant; one more for each that waits for a full key.
+    "a step of aging": (a_step, 2 * TENANTS + 50, ("job_info_claimable",)),
     "forget daemons": (lambda c: upkeep().forget_daemons(c, older_than=0.0), 60, ("job_info_live_turn",)),
     "rescue": (
         lambda c: Rescuer(schema="jobservice", max_lost_runs=3, follower=SETTLER).rescue(c),

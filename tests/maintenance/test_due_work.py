@@ -12,8 +12,8 @@ from factory import LONG_AGO, SETTLER, make_daemon, make_job, row_of
 from jobservice.domain.states import JobStatus
 from jobservice.lifecycle.claim import Claimer
 from jobservice.lifecycle.commands import Commands
-from jobservice.lifecycle.upkeep import Upkeep
-from jobservice.maintenance.due import INTERVAL, DueWork
+from jobservice.lifecycle.upkeep import BATCH, Upkeep
+from jobservice.maintenance.due import INTERVAL, SOON, DueWork
 from jobservice.schedules.firing import Firing
 from jobservice.store.session import Session
 
@@ -199,3 +199,37 @@ async def test_facts_that_nobody_living_publishes_are_told_to_the_relay(
     await round_.work.run_once()
 
     assert round_.swept == swept
+
+
+async def test_a_step_of_aging_that_is_due_is_done_and_the_next_look_comes_at_the_next_one(
+    connection: asyncpg.Connection, round_: Round
+) -> None:
+    low, _ = await make_job(connection, priority=1), await make_job(connection, priority=2)
+    await Commands().set_queue(connection, "default", aging=3600.0)
+    await connection.execute("UPDATE jobservice.aging SET period = 1.0, next_date = clock_timestamp()")
+
+    pause = await round_.work.run_once()
+
+    assert pause is not None
+    assert pause <= INTERVAL
+    assert (await row_of(connection, low))["priority"] == 2
+    assert await connection.fetchval("SELECT next_date > clock_timestamp() - interval '1 minute' FROM jobservice.aging")
+
+
+async def test_a_step_that_is_not_done_in_one_batch_goes_on_soon(connection: asyncpg.Connection, round_: Round) -> None:
+    await connection.execute(
+        """INSERT INTO jobservice.job_info (id, tenant, queue, job_class, status, queued_date, priority)
+           SELECT gen_random_uuid(), 'acme', 'default', 'Nap', 'QUEUED', now(), n FROM generate_series(0, $1) n""",
+        BATCH,
+    )
+    await Commands().set_queue(connection, "default", aging=3600.0)
+    await connection.execute("UPDATE jobservice.aging SET next_date = clock_timestamp()")
+
+    first, second = await round_.work.run_once(), await round_.work.run_once()
+    while await connection.fetchval("SELECT begun_date IS NOT NULL FROM jobservice.aging"):
+        await round_.work.run_once()
+
+    assert (first, second) == (SOON, SOON)
+    assert await connection.fetchval("SELECT array_agg(priority ORDER BY number) FROM jobservice.job_info") == [
+        *range(1, BATCH + 1), BATCH,
+    ]  # fmt: skip
