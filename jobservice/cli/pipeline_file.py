@@ -56,5 +56,5 @@ def _place(file: Path) -> str:
 def _told(error: yaml.YAMLError) -> str:
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return f" is no YAML: {' '.join(str(error).split())}"
-    mark, context = error.problem_mark, f" ({error.context})" if error.context else ""
-    return f", line {mark.line + 1}, column {mark.column + 1}: {error.problem}{context}"
+    mark, told = error.problem_mark, ", ".join(filter(None, (error.context, error.problem)))
+    return f", line {mark.line + 1}, column {mark.column + 1}: {told}"

@@ -1,10 +1,9 @@
 """Jobs by SQL: what a client with a database does. The statements are those of lifecycle and store."""
 
-import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +11,7 @@ import asyncpg
 
 from jobservice.client.answers import Page, Run
 from jobservice.client.database import ClientDatabase
+from jobservice.client.looking import until
 from jobservice.domain.errors import UnknownJob
 from jobservice.domain.states import FINAL, JobStatus
 from jobservice.lifecycle.commands import CommandResult, Commands
@@ -20,8 +20,6 @@ from jobservice.sdk.job_info import JobInfo
 from jobservice.sdk.json_values import dump
 from jobservice.store.job_reader import JobFilter, JobReader
 
-_FIRST_LOOK = 0.02
-_LONGEST_LOOK = 1.0
 _STOPPED_AT_ONCE = 500
 _SELECTED_AT_MOST = 2**31 - 1
 _JOB_FIELDS = frozenset(field.name for field in fields(JobInfo))
@@ -120,18 +118,11 @@ class SqlJobs:
             return await self._reader.why_not_running(connection, job_id)
 
     async def wait(self, job_id: UUID, timeout: float | None) -> JobInfo:
-        """The job once it has ended, looked at after 20 ms and ever more seldom, at last each second.
+        """The job once it has ended.
 
         Raises UnknownJob (also where it was cleaned away meanwhile), TimeoutError after `timeout` seconds.
         """
-        deadline = time.monotonic() + timeout if timeout is not None else float("inf")
-        pause = _FIRST_LOOK
-        while (status := await self._status(job_id)) not in FINAL:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError(f"job {job_id} is still {status} after {timeout:g} s")
-            await asyncio.sleep(min(pause, left))
-            pause = min(pause * 1.5, _LONGEST_LOOK)
+        await until(lambda status: status in FINAL, partial(self._status, job_id), f"job {job_id}", timeout)
         return await self.get(job_id)
 
     async def _status(self, job_id: UUID) -> JobStatus:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -12,6 +13,7 @@ import structlog
 
 from jobservice.client.answers import Page, PipelinePage
 from jobservice.client.database import ClientDatabase
+from jobservice.client.looking import FIRST, until
 from jobservice.client.sql_jobs import job_of
 from jobservice.domain.errors import DatabaseUnavailable, UnavailableError, UnknownPipeline, UnknownStage
 from jobservice.domain.pipelines import PipelineStatus, PipelineVerb, StageVerb
@@ -26,8 +28,6 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-_FIRST_LOOK = 0.02
-_LONGEST_LOOK = 1.0
 _TRIES: Final = 5
 """Of what was refused because somebody else was at it: a deadlock, or a row that must not be waited for."""
 _MOVED_AT_ONCE: Final = 1_000
@@ -143,18 +143,12 @@ class SqlPipelines:
             return await self._reader.count(connection, wanted)
 
     async def wait(self, pipeline_id: UUID, timeout: float | None) -> PipelineInfo:
-        """The pipeline once it has ended, looked at as a job is that is waited for.
+        """The pipeline once it has ended.
 
         Raises UnknownPipeline (also where it was deleted meanwhile), TimeoutError after `timeout` seconds.
         """
-        deadline = time.monotonic() + timeout if timeout is not None else float("inf")
-        pause = _FIRST_LOOK
-        while not (status := await self._status(pipeline_id)).final:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError(f"pipeline {pipeline_id} is still {status} after {timeout:g} s")
-            await asyncio.sleep(min(pause, left))
-            pause = min(pause * 1.5, _LONGEST_LOOK)
+        status = partial(self._status, pipeline_id)
+        await until(lambda seen: seen.final, status, f"pipeline {pipeline_id}", timeout)
         return await self.get(pipeline_id)
 
     async def _status(self, pipeline_id: UUID, connection: asyncpg.Connection | None = None) -> PipelineStatus:
@@ -178,7 +172,7 @@ class SqlPipelines:
                 last = connection is not None or attempt == _TRIES
                 if last or isinstance(error.__cause__, asyncpg.QueryCanceledError):
                     raise
-            await asyncio.sleep(_FIRST_LOOK * attempt)
+            await asyncio.sleep(FIRST * attempt)
         raise AssertionError("the last try returns or raises")
 
     async def _go_on(
@@ -211,7 +205,7 @@ class SqlPipelines:
                 # Somebody holds rows that are left, and in this very transaction he would wait for us.
                 if connection is not None or time.monotonic() > deadline:
                     return
-                await asyncio.sleep(_FIRST_LOOK)
+                await asyncio.sleep(FIRST)
 
 
 def pipeline_of(row: dict[str, Any], stages: Sequence[dict[str, Any]] = ()) -> PipelineInfo:
