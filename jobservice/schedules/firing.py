@@ -87,28 +87,30 @@ class Firing:
     async def fire_due(self, connection: asyncpg.Connection) -> Fired:
         """Fires what is due, some schedules in one transaction; it ends with one that must wait for others."""
         fired = Fired()
+        served: list[tuple[str, str]] = []  # with as many ticks as one look fires: the others have their turn first
         looked = 0
         while looked < AT_ONCE:
             wanted = AT_ONCE - looked
             async with connection.transaction():
-                rows = await self._lock_due(connection, fired, wanted)
+                rows = await self._lock_due(connection, fired.passed + served, wanted)
                 done, waits = await self._fire_some(connection, rows)
             for row, each in done:
                 each.tell(row)
-            ticks = sum(each.fired for _, each in done)
-            fired.ticks += ticks
+            fired.ticks += sum(each.fired for _, each in done)
             fired.passed += waits
+            served += [(row["tenant"], row["name"]) for row, each in done if each.fired >= BATCH]
             looked += len(done) + len(waits)
-            if len(done) + len(waits) == len(rows) < wanted and ticks < BATCH:
+            if len(done) + len(waits) == len(rows) < wanted:
+                fired.more = bool(served)
                 return fired
         fired.more = True
         return fired
 
-    async def _lock_due(self, connection: asyncpg.Connection, fired: Fired, most: int) -> list[Any]:
+    async def _lock_due(self, connection: asyncpg.Connection, passed: list[tuple[str, str]], most: int) -> list[Any]:
         rows = self._sql.lock_due(
             connection,
-            passed_tenants=[tenant for tenant, _ in fired.passed],
-            passed_names=[name for _, name in fired.passed],
+            passed_tenants=[tenant for tenant, _ in passed],
+            passed_names=[name for _, name in passed],
             batch=most,
         )
         return [row async for row in rows]

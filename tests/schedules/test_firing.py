@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
@@ -100,17 +100,25 @@ async def test_a_row_that_somebody_fires_is_left_to_him_and_the_others_are_fired
     assert ((await schedules.get("free")).fired, (await schedules.get("held")).fired) == (1, 0)
 
 
+async def submit_the_same(other: asyncpg.Connection, name: str, date: datetime) -> None:
+    """A submission under the key of this tick: whoever submits the tick waits for its end."""
+    await other.execute(
+        "INSERT INTO jobservice.idempotency_key VALUES ('acme', $1, gen_random_uuid())",
+        f"schedule:{name}:{date.astimezone(UTC).isoformat()}",
+    )
+
+
 async def test_who_holds_what_a_tick_needs_holds_up_that_schedule_and_no_other(
     schedules: Schedules, connect: Connect
 ) -> None:
-    await schedules.add("keyed", overlap="queue")
-    await schedules.outage(hours=0.01, name="keyed")
+    await schedules.add("keyed")
+    date = await schedules.outage(hours=0.01, name="keyed")
     await schedules.add("free")
     await schedules.due("free")
     other = await connect()
 
     async with other.transaction():
-        await other.execute("INSERT INTO jobservice.concurrency_key (tenant, key) VALUES ('acme', 'schedule:keyed')")
+        await submit_the_same(other, "keyed", date)
         fired = await schedules.fire()
 
     assert (fired.ticks, fired.passed) == (1, [("acme", "keyed")])
@@ -157,13 +165,15 @@ async def test_one_that_is_refused_takes_none_of_its_neighbours_ticks_back(sched
 async def test_one_that_must_wait_takes_none_of_its_neighbours_ticks_back(
     schedules: Schedules, connect: Connect
 ) -> None:
-    for name, hours in {"before": 0.03, "keyed": 0.02, "behind": 0.01}.items():
-        await schedules.add(name, overlap="queue" if name == "keyed" else "allow")
-        await schedules.outage(hours=hours, name=name)
+    for name in ("before", "keyed", "behind"):
+        await schedules.add(name)
+    await schedules.outage(hours=0.015, name="before")
+    date = await schedules.outage(hours=0.01, name="keyed")
+    await schedules.due("behind")
     other = await connect()
 
     async with other.transaction():
-        await other.execute("INSERT INTO jobservice.concurrency_key (tenant, key) VALUES ('acme', 'schedule:keyed')")
+        await submit_the_same(other, "keyed", date)
         fired = await schedules.fire()
 
     assert (fired.ticks, fired.passed, fired.more) == (2, [("acme", "keyed")], False)
@@ -193,9 +203,23 @@ async def test_catching_up_goes_on_where_it_stopped(schedules: Schedules) -> Non
     await schedules.add(catch_up="all", catch_up_within=10 * 86_400, every=600)
     await schedules.outage(hours=30)
 
+    first, second = await schedules.fire(), await schedules.fire()
+
+    assert (first.ticks, first.more, second.ticks, second.more) == (100, True, 81, False)
+    assert (len(await schedules.jobs()), (await schedules.get()).missed) == (181, 0)
+
+
+async def test_one_that_catches_up_leaves_the_others_their_turn(schedules: Schedules) -> None:
+    await schedules.add("behind", catch_up="all", every=1)
+    await schedules.outage(hours=0.5, name="behind")
+    for name in ("other", "another"):
+        await schedules.add(name)
+        await schedules.due(name)
+
     fired = await schedules.fire()
 
-    assert (fired.ticks, len(await schedules.jobs()), (await schedules.get()).missed) == (181, 181, 0)
+    assert (fired.ticks, fired.more) == (102, True)
+    assert [(await schedules.get(name)).fired for name in ("behind", "other", "another")] == [100, 1, 1]
 
 
 async def test_skip_misses_a_tick_while_the_last_job_lives_and_fires_the_next_one_after(schedules: Schedules) -> None:
