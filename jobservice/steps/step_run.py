@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from copy import copy
 from typing import Any
 
@@ -17,6 +18,8 @@ from jobservice.steps.context import Context
 from jobservice.steps.step_progress import StepProgress
 
 DESCRIPTION_MAX = 2_000
+CANCELLED_TOLD_WITHIN = 2.0
+"""Seconds."""
 
 
 class StepRun:
@@ -115,6 +118,12 @@ class StepRun:
         except Exception as failed:  # noqa: BLE001 - the step's own error comes first
             self.job.log.warning("step.end_untold", step=state.step, reason=str(failed))
 
+    async def _end_cancelled(self, state: StepState, did: Counts) -> None:
+        """Whoever cancels waits for the end of the run: so no longer than a moment."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CANCELLED_TOLD_WITHIN):
+                await self.end_badly(state, did, JobAborted("cancelled"))
+
     async def _task(self, step: Task, state: StepState) -> None:
         attempt = 1
         while True:
@@ -124,6 +133,9 @@ class StepRun:
                     raise JobAborted(reason)
                 await self._task_once(step, state)
                 return
+            except asyncio.CancelledError:
+                await self._end_cancelled(state, Counts())
+                raise
             except Exception as error:
                 self.context.go_back(before)
                 policy = step.retry
@@ -189,6 +201,9 @@ class StepRun:
             await self._count(step, state)
             await run.execute()
             await self.connections.settled(lambda c: self.end_well(c, state, _since(before, state.counts)))
+        except asyncio.CancelledError:
+            await self._end_cancelled(state, _since(before, state.counts))
+            raise
         except Exception as error:
             await self.end_badly(state, _since(before, state.counts), error)
             raise

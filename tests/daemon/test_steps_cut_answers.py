@@ -212,3 +212,30 @@ async def test_a_stop_between_two_tries_of_a_task_ends_it(scene: Scene, monkeypa
 
     assert len(tries) == 1
     assert await scene.direct.fetchval("SELECT status FROM jobservice.step_run") == "ABORTED"
+
+
+@pytest.mark.parametrize("kind", ["task", "chunks"])
+async def test_a_step_that_is_cancelled_is_told_as_aborted_and_can_be_gone_on_with(scene: Scene, kind: str) -> None:
+    at_work = asyncio.Event()
+
+    async def work(*_: Any) -> None:
+        at_work.set()
+        await asyncio.Event().wait()
+
+    async def read(context: Any, after: Any) -> AsyncIterator[At]:
+        yield At(1, 1)
+
+    state = await scene.begun("step")
+    run = scene.run(state)
+    working = run.task(Task("step", work), state) if kind == "task" else run.chunks(
+        Chunk("step", read=read, write=work), state
+    )  # fmt: skip
+    task = asyncio.create_task(working)
+    await at_work.wait()
+
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await scene.direct.fetchval("SELECT status FROM jobservice.step_run") == "ABORTED"
+    assert await scene.status() == "STARTED"
