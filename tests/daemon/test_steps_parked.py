@@ -219,7 +219,7 @@ async def test_a_daemon_with_an_older_class_neither_completes_a_job_nor_hides_wh
 
 
 async def test_a_pipeline_that_is_stopped_stops_the_parts_of_its_jobs(daemons: Daemons, tables: StepTables) -> None:
-    await daemons.start(pool={"stop_grace": 60.0})
+    await daemons.start()
     stage = {"name": "s", "jobs": [{"job_class": "PartsWaitForDoors"}]}
     pipeline = await tables.value(
         "SELECT pipeline_id FROM jobservice.submit_pipeline($1::text::jsonb)",
@@ -229,7 +229,6 @@ async def test_a_pipeline_that_is_stopped_stops_the_parts_of_its_jobs(daemons: D
     await parked(tables, job_id)
 
     await tables.connection.fetch("SELECT * FROM jobservice.command_pipelines(ARRAY[$1::uuid], 'stop')", pipeline)
-    await tables.open_door(1)
 
     await tables.all_final()
     assert await tables.value("SELECT array_agg(DISTINCT status) FROM jobservice.job_info") == ["ABORTED"]
