@@ -2324,8 +2324,10 @@ BEGIN
       LATERAL (SELECT n.ctid, n.rank, n.number FROM tenant_account n WHERE n.queue = for_queue AND n.tenant = r.tenant ORDER BY n.turn DESC LIMIT 1) n
     WHERE r.tenant NOT IN (SELECT unnest(winners)) AND r.tenant NOT IN (SELECT unnest(live_names)) AND r.room > 0
       AND (coalesce(cardinality(chosen), 0) < free OR least(2, (r.spent - lowest) * r.weight) / r.weight <= fullest)
-      AND a.ctid = n.ctid AND NOT EXISTS (
-      SELECT FROM job_info j WHERE j.queue = for_queue AND j.tenant = r.tenant AND j.status = 'QUEUED' AND NOT j.blocked AND (~j.priority, j.number) >= (n.rank, n.number));
+      -- Not with NOT EXISTS: that is made a join, and before a backlog has been analysed one that reads all of the queue for each tenant.
+      AND a.ctid = n.ctid AND (
+      SELECT j.number FROM job_info j WHERE j.queue = for_queue AND j.tenant = r.tenant AND j.status = 'QUEUED' AND NOT j.blocked AND (~j.priority, j.number) >= (n.rank, n.number)
+      ORDER BY ~j.priority, j.number LIMIT 1) IS NULL;
   END IF;
   IF entries_of_gone('job_info_claimable') - gone_jobs > patience + 4 * slots THEN
     UPDATE tenant_account a SET rank = w.rank, number = w.number, turn = this_turn
