@@ -1185,6 +1185,13 @@ EXCEPTION WHEN invalid_parameter_value THEN
       'field', format('%s[%s]', place, detail::jsonb ->> 'index') || coalesce('.' || (detail::jsonb ->> 'field'), ''))::text;
 END $$;
 
+-- Whether jobs of this class may come to run: false where living daemons serve the queue, and no living one of any queue knows the class. Without a
+-- daemon nobody can tell.
+CREATE OR REPLACE FUNCTION is_runnable_class(job_class text, for_queue text) RETURNS boolean LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+  SELECT EXISTS (SELECT FROM daemon d WHERE d.lost_at IS NULL AND d.stopped_at IS NULL AND is_runnable_class.job_class = ANY (d.job_classes))
+    OR NOT EXISTS (SELECT FROM daemon d WHERE d.lost_at IS NULL AND d.stopped_at IS NULL AND for_queue = ANY (d.queues))
+$$;
+
 -- Stores stages of a pipeline whose row is held, behind those it has.
 CREATE OR REPLACE FUNCTION store_stages(p pipeline, stages jsonb, place text) RETURNS uuid[] LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
 DECLARE
@@ -1206,6 +1213,10 @@ BEGIN
         made := made || known;
         CONTINUE;
       END IF;
+    END IF;
+    IF e.stage ->> 'job_class' IS NOT NULL AND NOT is_runnable_class(e.stage ->> 'job_class', (p).queue) THEN
+      PERFORM refuse_document(format('%s[%s]', place, e.n), ARRAY['unknown_class', 'job_class',
+        format('%s is known to no living daemon: correct it, or start a daemon that has this class first', e.stage ->> 'job_class')]);
     END IF;
     at_position := at_position + 1;
     opens := at_position = 1 AND (p).status = 'QUEUED' AND NOT (p).paused AND NOT coalesce((e.stage ->> 'hold')::boolean, false)

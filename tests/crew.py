@@ -50,7 +50,7 @@ class Crew:
 
     @classmethod
     async def hired(cls, connection: asyncpg.Connection, url: str, *, session: Session | None = None) -> "Crew":
-        daemon_id = await make_daemon(connection)
+        daemon_id = await make_daemon(connection, job_classes=("Nap", "ProcessTile", "UploadTile"))
         session = session or Session(url=url, name="writer", settings=PINNED_PLANS)
         told = Listener()
         writer = StatusWriter(

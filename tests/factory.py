@@ -48,6 +48,7 @@ async def make_daemon(
     connection: asyncpg.Connection,
     *,
     queues: tuple[str, ...] = ("default",),
+    job_classes: tuple[str, ...] = ("Nap",),
     idle: bool = False,
     ended: str | None = None,
 ) -> UUID:
@@ -57,8 +58,8 @@ async def make_daemon(
         await make_queue(connection, queue)
     await connection.execute(
         """INSERT INTO jobservice.daemon (id, host, pid, version, queues, job_classes, capacity, idle)
-           VALUES ($1, 'host', 1, '1', $2, '{Nap}', 10, $3)""",
-        daemon_id, list(queues), idle,
+           VALUES ($1, 'host', 1, '1', $2, $3, 10, $4)""",
+        daemon_id, list(queues), list(job_classes), idle,
     )  # fmt: skip
     if ended is not None:
         await connection.execute(f"UPDATE jobservice.daemon SET {ended} = $2 WHERE id = $1", daemon_id, LONG_AGO)

@@ -32,6 +32,7 @@ ErrorCode = Literal[
     "unknown_field",
     "too_large",
     "unknown_tenant",
+    "unknown_class",
     "unknown_job",
     "unknown_pipeline",
     "unknown_stage",
