@@ -26,6 +26,14 @@ def stack() -> Iterator[PrivateStack]:
         yield stack
 
 
+def written_down(stack: PrivateStack, queue: str) -> bool:
+    """Whether the broker has written that it has this quorum queue: it does so within half a second of the answer.
+
+    Killed before that, it never serves the queue again: a consumer waits for ever (8 of 8, with the driver alone).
+    """
+    return any(queue.encode() in each.read_bytes() for each in stack.directory.rglob("names.dets"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ["stop_rabbitmq", "kill_rabbitmq"])
 async def test_no_confirmed_message_is_lost_over_a_restart_and_all_come_back(
@@ -53,6 +61,7 @@ async def test_no_confirmed_message_is_lost_over_a_restart_and_all_come_back(
             backoff=backoff,
         )
         await publisher.publish([OutgoingMessage("acme", f"{n}", b"%d" % n) for n in range(100)])
+        await eventually(lambda: written_down(stack, names.submissions), 20)
 
         getattr(stack, end)()
         with pytest.raises(BrokerUnavailable):
