@@ -3,17 +3,14 @@
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import asyncpg
 import pytest
-from doors import Consume, DatabaseProxy, Foreign
+from doors import DatabaseProxy, Foreign
 
-from jobservice.broker.names import BrokerNames
 from jobservice.control import pipeline_acting
-from jobservice.control.door import ControlDoor
 from jobservice.domain.pipelines import PIPELINE_VERBS, PipelineStatus, PipelineVerb
-from jobservice.store.session import Session
 
 Ask = Callable[..., Awaitable[Any]]
 
@@ -33,21 +30,6 @@ STAGE_COMMANDS: dict[str, dict[str, Any]] = {
     "seal_stage": {},
     "update_stage_metadata": {"user_metadata": {"a": 2**70}},
 }
-
-
-@pytest.fixture
-async def ask(session: Session, consume: Consume, names: BrokerNames, foreign: Foreign) -> Ask:
-    """Sends one command and gives its answer."""
-
-    async def never(daemon_id: UUID | None) -> None:
-        raise AssertionError(f"{daemon_id} was told to drain")
-
-    await consume(names.control, ControlDoor(session=session, schema="jobservice", drain=never))
-
-    async def ask(key: str, command: object, **properties: Any) -> Any:
-        return await foreign.answer(foreign.send(foreign.names.command, key, command, **properties))
-
-    return ask
 
 
 async def a_pipeline(connection: asyncpg.Connection, status: str, **fields: Any) -> tuple[str, list[str]]:

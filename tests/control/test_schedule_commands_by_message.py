@@ -2,35 +2,15 @@
 
 from collections.abc import Awaitable, Callable
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import pytest
-from doors import Consume, Foreign
-
-from jobservice.broker.names import BrokerNames
-from jobservice.control.door import ControlDoor
-from jobservice.store.session import Session
+from doors import Foreign
 
 Ask = Callable[..., Awaitable[Any]]
 
 JOB = {"job_class": "Nap", "parameters": {"day": "{fire_date:%Y-%m-%d}"}}
 ADD = {"command": "add_schedule", "schedule": "nightly", "job": JOB, "cron": "30 2 * * *"}
-
-
-@pytest.fixture
-async def ask(session: Session, consume: Consume, names: BrokerNames, foreign: Foreign) -> Ask:
-    """Sends one command and gives its answer."""
-
-    async def never(daemon_id: UUID | None) -> None:
-        raise AssertionError(f"{daemon_id} was told to drain")
-
-    await consume(names.control, ControlDoor(session=session, schema="jobservice", drain=never))
-
-    async def ask(key: str, command: object, **properties: Any) -> Any:
-        return await foreign.answer(foreign.send(foreign.names.command, key, command, **properties))
-
-    return ask
 
 
 async def row(connection: asyncpg.Connection) -> Any:
