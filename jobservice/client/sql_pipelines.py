@@ -13,7 +13,7 @@ import structlog
 
 from jobservice.client.answers import Page, PipelinePage
 from jobservice.client.database import ClientDatabase
-from jobservice.client.looking import FIRST, until
+from jobservice.client.looking import until
 from jobservice.client.sql_jobs import job_of
 from jobservice.domain.errors import DatabaseUnavailable, UnavailableError, UnknownPipeline, UnknownStage
 from jobservice.domain.pipelines import PipelineStatus, PipelineVerb, StageVerb
@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 _TRIES: Final = 5
 """Of what was refused because somebody else was at it: a deadlock, or a row that must not be waited for."""
+_PAUSE: Final = 0.02
+"""Seconds before it is tried again, the longer the more often it was; and between batches that others must end."""
 _MOVED_AT_ONCE: Final = 1_000
 _SETTLED_WITHIN: Final = 30.0
 
@@ -172,7 +174,7 @@ class SqlPipelines:
                 last = connection is not None or attempt == _TRIES
                 if last or isinstance(error.__cause__, asyncpg.QueryCanceledError):
                     raise
-            await asyncio.sleep(FIRST * attempt)
+            await asyncio.sleep(_PAUSE * attempt)
         raise AssertionError("the last try returns or raises")
 
     async def _go_on(
@@ -205,7 +207,7 @@ class SqlPipelines:
                 # Somebody holds rows that are left, and in this very transaction he would wait for us.
                 if connection is not None or time.monotonic() > deadline:
                     return
-                await asyncio.sleep(FIRST)
+                await asyncio.sleep(_PAUSE)
 
 
 def pipeline_of(row: dict[str, Any], stages: Sequence[dict[str, Any]] = ()) -> PipelineInfo:
