@@ -200,12 +200,14 @@ async def test_a_class_that_prevents_restarts_is_never_executed_twice(daemons: D
     job_id = await tables.submit("OnlyOnce")
     await tables.is_in(job_id, "FAILED")
 
+    # One after the other: while the restarted job is QUEUED, another one is told that it is AlreadyRunning.
     another = await tables.submit("OnlyOnce")
+    refused = [await tables.is_in(another, "FAILED", "SUCCEEDED")]
     await Commands().restart(tables.connection, [job_id])
+    refused.append(await tables.is_in(job_id, "FAILED", "SUCCEEDED"))
 
-    for each in (another, job_id):
-        job = await tables.is_in(each, "FAILED", "SUCCEEDED")
-        assert job["error_type"].rpartition(".")[2] == "RestartPrevented"
+    assert [job["error_type"].rpartition(".")[2] for job in refused] == ["RestartPrevented", "RestartPrevented"]
+    assert await tables.value("SELECT sum(starts) FROM jobservice.step_execution") == 1
 
 
 async def test_progress_is_that_of_the_counted_items_of_all_steps(daemons: Daemons, tables: Books) -> None:
