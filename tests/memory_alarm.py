@@ -10,6 +10,7 @@ import psutil
 from jobservice.servers.stack import PrivateStack
 
 _PORT = "-erl_epmd_port"
+_KNOWS_LOCALHOST = 'inet_db:add_host({127,0,0,1}, ["localhost"]), inet_db:set_lookup([file])'  # a bare system does not
 
 
 @asynccontextmanager
@@ -25,18 +26,20 @@ async def memory_alarm(stack: PrivateStack) -> AsyncIterator[None]:
 
 
 async def _set_limit(pid: int, limit: str) -> None:
-    assert await _call(pid, f"vm_memory_monitor, set_vm_memory_high_watermark, [{limit}]") == "ok"
+    answer = await _call(pid, f"vm_memory_monitor, set_vm_memory_high_watermark, [{limit}]")
+    assert answer == "ok"
 
 
 async def _call(pid: int, function: str) -> str:
     """As `rabbitmqctl` does it: by a node of its own, which knows cookie and port from the broker's process."""
     broker = psutil.Process(pid)
     environment, arguments = broker.environ(), broker.cmdline()
-    called = f'io:format("~p", [rpc:call({environment["RABBITMQ_NODENAME"]}, {function})]), halt().'
+    calling = f"rpc:call({environment['RABBITMQ_NODENAME']}, {function})"
     command = [
         f"{environment['BINDIR']}/erlexec",
         *("-noinput", "-boot", "start_clean", "-sname", f"alarm{pid}@localhost", "-dist_listen", "false"),
-        *("-start_epmd", "false", _PORT, arguments[arguments.index(_PORT) + 1], "-eval", called),
+        *("-start_epmd", "false", _PORT, arguments[arguments.index(_PORT) + 1], "-eval"),
+        f'{_KNOWS_LOCALHOST}, io:format("~p", [{calling}]), halt().',
     ]
     done = await asyncio.to_thread(
         subprocess.run, command, env=environment, capture_output=True, text=True, timeout=60, check=True
