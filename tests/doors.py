@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-import asyncpg
 import pika
 import pytest
 from yarl import URL
@@ -167,14 +166,6 @@ def foreign(amqp_url: str, names: BrokerNames, link: BrokerLink) -> Iterator[For
     foreign = Foreign(amqp_url, names)
     yield foreign
     foreign.close()
-
-
-@pytest.fixture
-async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """Looks into the database, past every proxy."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
 
 
 @pytest.fixture

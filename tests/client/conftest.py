@@ -1,4 +1,4 @@
-"""A broker with what a daemon declares, a foreign publisher of events, and a stand-in that answers messages."""
+"""Clients, a broker with what a daemon declares, a foreign publisher of events, and who answers in a daemon's place."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import orjson
 import pytest
+from databases import connect, connection
 
 from jobservice import JobInfoService, JobStatus
 from jobservice.broker.connection import BrokerLink
@@ -19,8 +20,17 @@ from jobservice.broker.settlement import Settlement
 from jobservice.broker.topology import declare
 from jobservice.domain.facts import Fact, JobCard
 
+__all__ = ["connect", "connection"]
+
 Tell = Callable[..., Awaitable[UUID]]
 Answer = Callable[[str, dict[str, Any] | list[Any]], dict[str, Any]]
+
+
+@pytest.fixture
+async def jobs(database_url: str) -> AsyncIterator[JobInfoService]:
+    """A client that has the database only."""
+    async with JobInfoService.connect(database_url) as service:
+        yield service
 
 
 @pytest.fixture

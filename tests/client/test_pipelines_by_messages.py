@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from doors import Consume, connection, consume, foreign, link, names, proxy, session
+from doors import Consume, consume, foreign, link, names, proxy, session
 
 from jobservice import JobInfo, JobInfoService, Pipeline, PipelineStatus, Stage
 from jobservice.broker.names import BrokerNames
@@ -21,7 +21,7 @@ from jobservice.domain.pipelines import PipelineVerb
 from jobservice.store.session import Session
 from jobservice.submission.door import SubmissionDoor
 
-__all__ = ["connection", "consume", "foreign", "link", "names", "proxy", "session"]
+__all__ = ["consume", "foreign", "link", "names", "proxy", "session"]
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Pipelines from outside, with a database: created, changed, read, awaited, without any daemon."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
@@ -22,19 +21,6 @@ from jobservice.domain.pipelines import PIPELINE_VERBS, PipelineVerb
 
 PENDING, QUEUED = PipelineStatus.PENDING, PipelineStatus.QUEUED
 SUCCEEDED, ABORTED = PipelineStatus.SUCCEEDED, PipelineStatus.ABORTED
-
-
-@pytest.fixture
-async def jobs(database_url: str) -> AsyncIterator[JobInfoService]:
-    async with JobInfoService.connect(database_url) as service:
-        yield service
-
-
-@pytest.fixture
-async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
 
 
 def two_stages(**fields: Any) -> Pipeline:

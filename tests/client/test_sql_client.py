@@ -1,7 +1,6 @@
 """The Python client with a database: submit, command, ask, wait."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -17,19 +16,6 @@ from jobservice.domain.errors import (
     SchemaError,
     UnknownJob,
 )
-
-
-@pytest.fixture
-async def jobs(database_url: str) -> AsyncIterator[JobInfoService]:
-    async with JobInfoService.connect(database_url) as service:
-        yield service
-
-
-@pytest.fixture
-async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
 
 
 def a_job(**fields: object) -> JobInfo:

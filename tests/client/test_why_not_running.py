@@ -1,27 +1,12 @@
 """Why a job is not running: each reason of the list, told from real rows."""
 
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import asyncpg
-import pytest
 
 from jobservice import JobInfo, JobInfoService
-
-
-@pytest.fixture
-async def jobs(database_url: str) -> AsyncIterator[JobInfoService]:
-    async with JobInfoService.connect(database_url) as service:
-        yield service
-
-
-@pytest.fixture
-async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
 
 
 async def a_daemon(connection: asyncpg.Connection, *, classes: tuple[str, ...] = ("Nap",), capacity: int = 4) -> object:

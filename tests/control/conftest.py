@@ -5,13 +5,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from doors import Consume, Foreign, connection, consume, foreign, link, names, proxy, session
+from databases import connect, connection
+from doors import Consume, Foreign, consume, foreign, link, names, proxy, session
 
 from jobservice.broker.names import BrokerNames
 from jobservice.control.door import ControlDoor
 from jobservice.store.session import Session
 
-__all__ = ["connection", "consume", "foreign", "link", "names", "proxy", "session"]
+__all__ = ["connect", "connection", "consume", "foreign", "link", "names", "proxy", "session"]
 
 Ask = Callable[..., Awaitable[Any]]
 

@@ -1,7 +1,7 @@
 """Fixtures of the daemon's tests: daemons here and in other processes, a foreign subscriber, a reader of the rows."""
 
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -9,11 +9,12 @@ from pathlib import Path
 import asyncpg
 import pytest
 from daemons import PACKAGES, Books, Daemons, Processes, Recorder
-from factory import empty_tables, end_other_sessions
+from databases import database_url, module_database_url
 from outages import Outage
 
 from jobservice.broker.backoff import Backoff
-from jobservice.testing.databases import Databases
+
+__all__ = ["database_url", "module_database_url"]
 
 sys.path.insert(0, str(PACKAGES))
 
@@ -24,23 +25,6 @@ def short_waits_for_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobservice.loop._LONGEST_DELAY", 0.2)
     monkeypatch.setattr("jobservice.daemon.RECONNECT_SECONDS", 0.1)
     monkeypatch.setattr("jobservice.broker.connection.Backoff", partial(Backoff, longest=0.2))
-
-
-@pytest.fixture(scope="module")
-def module_database_url(jobservice_databases: Databases) -> Iterator[str]:
-    url = jobservice_databases.create()
-    yield url
-    jobservice_databases.drop(url)
-
-
-@pytest.fixture
-async def database_url(module_database_url: str) -> str:
-    """One database for each module here, emptied for each test: to make and drop one costs more than most tests do."""
-    connection = await asyncpg.connect(module_database_url)
-    await end_other_sessions(connection)
-    await empty_tables(connection)
-    await connection.close()
-    return module_database_url
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from conftest import Connect
+from databases import Connect
 from factory import make_daemon, make_job, make_queue
 from impatience import replace_claim
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from conftest import Connect
+from databases import Connect
 from factory import SETTLER, make_queue
 from impatience import replace_claim
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from conftest import Connect
+from databases import Connect
 from factory import SETTLER, make_daemon, make_job, row_of
 from races import begun
 

@@ -10,7 +10,7 @@ import json
 import os
 import random
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,6 +18,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+from databases import Connect
 from factory import SETTLER, make_daemon
 
 from jobservice.domain.rates import Rate
@@ -43,8 +44,6 @@ SHARE_MAX = {("one", "bolt"): 2, ("two", "bolt"): 4}
 KEY_MAX = {"k1": 1, "k2": 3}
 QUEUE_RATES = {"three": Rate(30, 1, 4), "two": Rate(100, 1, 10)}
 TENANT_RATES = {"core": Rate(20, 1, 5)}
-
-Connect = Callable[[], Awaitable[asyncpg.Connection]]
 
 
 @dataclass

@@ -6,8 +6,8 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from conftest import WriterOf
 from factory import held_run, make_job
+from writers import WriterOf
 
 from jobservice.domain.facts import Committed, Fact, JobCard
 from jobservice.domain.outcomes import Succeeded

@@ -1,6 +1,5 @@
 """One look a second at what has come due: it is done in that round, and who waits for it is told."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -46,17 +45,8 @@ class Round:
 
 
 @pytest.fixture
-async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
-async def round_(database_url: str) -> AsyncIterator[Round]:
-    session = Session(url=database_url, name="due")
-    yield Round(session)
-    await session.close()
+def round_(session: Session) -> Round:
+    return Round(session)
 
 
 async def status_of(connection: asyncpg.Connection, job_id: UUID) -> str:
@@ -75,9 +65,8 @@ async def test_with_nothing_due_it_does_nothing_and_looks_again_after_its_interv
 
 
 async def test_what_may_be_claimed_in_the_queues_of_its_daemon_is_told_to_the_scheduler(
-    connection: asyncpg.Connection, database_url: str
+    connection: asyncpg.Connection, session: Session
 ) -> None:
-    session = Session(url=database_url, name="due")
     round_ = Round(session, queues=["other", "default"])
 
     told = []
@@ -86,17 +75,15 @@ async def test_what_may_be_claimed_in_the_queues_of_its_daemon_is_told_to_the_sc
         round_.queued = 0
         await round_.work.run_once()
         told.append(round_.queued)
-    await session.close()
 
     assert told == [0, 0, 1]
 
 
 async def test_it_asks_no_more_often_for_what_may_be_claimed_than_the_poll_says(
-    connection: asyncpg.Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
+    connection: asyncpg.Connection, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1_000.0
     monkeypatch.setattr("jobservice.maintenance.due.monotonic", lambda: now)
-    session = Session(url=database_url, name="due")
     seldom, often = (Round(session, queues=["default"], poll=poll) for poll in (10.0, 0.2))
     await make_job(connection)
 
@@ -104,7 +91,6 @@ async def test_it_asks_no_more_often_for_what_may_be_claimed_than_the_poll_says(
     for now in (1_000.0, 1_009.0, 1_010.0):  # noqa: B007 - the clock's
         waits = [await round_.work.run_once() for round_ in (seldom, often)]
         told.append((seldom.queued, often.queued))
-    await session.close()
 
     assert told == [(1, 1), (1, 2), (2, 3)]
     assert waits == [INTERVAL, 0.2]

@@ -1,6 +1,5 @@
 """Instances of jobs with steps go when they are old and no job of theirs is left, with all that is told of them."""
 
-from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -15,20 +14,6 @@ from jobservice.store.session import Session
 from jobservice.workflow.cleaning import PipelineCleaner
 
 DAY = 86_400.0
-
-
-@pytest.fixture
-async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
-async def session(database_url: str) -> AsyncIterator[Session]:
-    session = Session(url=database_url, name="retention")
-    yield session
-    await session.close()
 
 
 def retention(session: Session, instances: float = 365 * DAY) -> Retention:

@@ -1,6 +1,5 @@
 """What is deleted after its time, with all that belongs to it, and what never is."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -20,20 +19,6 @@ from jobservice.workflow.cleaning import PipelineCleaner
 
 DAY = 86_400.0
 SUCCEEDED, FAILED, ABORTED, PENDING = JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.ABORTED, JobStatus.PENDING
-
-
-@pytest.fixture
-async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
-async def session(database_url: str) -> AsyncIterator[Session]:
-    session = Session(url=database_url, name="retention")
-    yield session
-    await session.close()
 
 
 def retention(session: Session, **kept: float) -> Retention:

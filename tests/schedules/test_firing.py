@@ -2,11 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
+from databases import Connect
 from factory import SETTLER, end_other_sessions
 from scheduled import JOB, Schedules
 
@@ -14,8 +14,6 @@ from jobservice.domain.errors import JobServiceError
 from jobservice.lifecycle.upkeep import Upkeep
 from jobservice.schedules.firing import AT_ONCE, Firing
 from jobservice.store.failures import CONNECTION_LOST
-
-Connect = Callable[[], Awaitable[asyncpg.Connection]]
 
 HOUR = timedelta(hours=1)
 

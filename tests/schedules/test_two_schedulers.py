@@ -2,16 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
+from databases import Connect
 from scheduled import Schedules
 
 from jobservice.schedules.firing import Firing
-
-Connect = Callable[[], Awaitable[asyncpg.Connection]]
 
 
 class Clock:

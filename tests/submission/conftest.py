@@ -1,5 +1,6 @@
 """The fixtures of all doors."""
 
-from doors import connection, consume, foreign, link, names, proxy, session
+from databases import connect, connection
+from doors import consume, foreign, link, names, proxy, session
 
-__all__ = ["connection", "consume", "foreign", "link", "names", "proxy", "session"]
+__all__ = ["connect", "connection", "consume", "foreign", "link", "names", "proxy", "session"]

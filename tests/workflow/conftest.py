@@ -1,52 +1,15 @@
-"""One database for each module, emptied for each test; a crew that claims and ends jobs as a daemon does."""
+"""A database of the file's own; a crew that claims and ends jobs as a daemon does."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 
-import asyncpg
 import pytest
 from crew import Crew
-from factory import empty_tables, end_other_sessions
+from databases import Connect, connect, connection, database_url, module_database_url
 
-from jobservice.testing.databases import Databases
+__all__ = ["connect", "connection", "database_url", "module_database_url"]
 
-
-@pytest.fixture(scope="module")
-def module_database_url(jobservice_databases: Databases) -> Iterator[str]:
-    url = jobservice_databases.create()
-    yield url
-    jobservice_databases.drop(url)
-
-
-@pytest.fixture
-async def database_url(module_database_url: str) -> str:
-    connection = await asyncpg.connect(module_database_url)
-    await end_other_sessions(connection)
-    await empty_tables(connection)
-    await connection.close()
-    return module_database_url
-
-
-Connect = Callable[[], Awaitable[asyncpg.Connection]]
 Crews = Callable[[], Awaitable[Crew]]
-
-
-@pytest.fixture
-async def connect(database_url: str) -> AsyncIterator[Connect]:
-    """Opens one more connection to the test's database; all are closed afterwards."""
-    async with AsyncExitStack() as stack:
-
-        async def opened() -> asyncpg.Connection:
-            connection = await asyncpg.connect(database_url)
-            stack.callback(connection.terminate)
-            return connection
-
-        yield opened
-
-
-@pytest.fixture
-async def connection(connect: Connect) -> asyncpg.Connection:
-    return await connect()
 
 
 @pytest.fixture
