@@ -1,16 +1,11 @@
 """The commands about pipelines on a real database: what they print where, and how they end."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-from typer.testing import CliRunner, Result
-
-from jobservice.cli.main import build
-
-Run = Callable[..., Result]
+from command_line import Run
 
 FILE = """
 name: create-map
@@ -23,14 +18,10 @@ stages:
 
 
 @pytest.fixture
-def run(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Call the command line with a database, in a directory with a pipeline's file."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("JOBSERVICE_DATABASE_URL", database_url)
-    for name in ("JOBSERVICE_AMQP_URL", "JOBSERVICE_CONFIG"):
-        monkeypatch.delenv(name, raising=False)
+def run(run: Run, tmp_path: Path) -> Run:
+    """Call the command line in a directory with a pipeline's file."""
     (tmp_path / "map.yaml").write_text(FILE)
-    return lambda *arguments: CliRunner().invoke(build(), list(arguments))
+    return run
 
 
 def submitted(run: Run, *options: str) -> str:

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import orjson
 import pytest
-from databases import connect, connection
+from databases import connect, connection, database_url, module_database_url
 
 from jobservice import JobInfoService, JobStatus
 from jobservice.broker.connection import BrokerLink
@@ -20,7 +20,7 @@ from jobservice.broker.settlement import Settlement
 from jobservice.broker.topology import declare
 from jobservice.domain.facts import Fact, JobCard
 
-__all__ = ["connect", "connection"]
+__all__ = ["connect", "connection", "database_url", "module_database_url"]
 
 Tell = Callable[..., Awaitable[UUID]]
 Answer = Callable[[str, dict[str, Any] | list[Any]], dict[str, Any]]

@@ -5,14 +5,25 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from databases import connect, connection
+from databases import connect, connection, database_url, module_database_url
 from doors import Consume, Foreign, consume, foreign, link, names, proxy, session
 
 from jobservice.broker.names import BrokerNames
 from jobservice.control.door import ControlDoor
 from jobservice.store.session import Session
 
-__all__ = ["connect", "connection", "consume", "foreign", "link", "names", "proxy", "session"]
+__all__ = [
+    "connect",
+    "connection",
+    "consume",
+    "database_url",
+    "foreign",
+    "link",
+    "module_database_url",
+    "names",
+    "proxy",
+    "session",
+]
 
 Ask = Callable[..., Awaitable[Any]]
 
