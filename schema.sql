@@ -81,6 +81,15 @@ CREATE TABLE IF NOT EXISTS class_hold (
   created_date timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
+-- What claims have put aside for a pipeline or a class that was in other hands just then: whether it is held still, somebody has to look afterwards.
+-- Claims only insert here. Whoever looks, each second, lets in what is held no more and deletes the row.
+CREATE TABLE IF NOT EXISTS doubtful_hold (
+  id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  pipeline_id uuid,
+  job_class   text,
+  CHECK (num_nonnulls(pipeline_id, job_class) = 1)
+);
+
 -- A daemon is a fresh id per boot. `counter` is its heartbeat; others watch it stand still.
 CREATE TABLE IF NOT EXISTS daemon (
   id          uuid PRIMARY KEY,
@@ -1805,8 +1814,10 @@ $$;
 -- Of these jobs, whose rows the claim holds: those that may run. Those of a held class, or of a pipeline that is paused or ending, leave the
 -- claimable index until `release_class` or `settle` lets them in again, and with them those behind them, as far as a look at the next rows goes.
 -- The rows of what holds them are shared until the commit: whoever releases waits for it, and sees in its next statement what was put aside
--- here. Nothing waits in here: a job is left out for the next claim where one of them is in other hands. A part of `claim`.
-CREATE OR REPLACE FUNCTION put_on_hold(for_queue text, jobs uuid[], OUT runnable uuid[], OUT left_out uuid[], OUT gone integer)
+-- here. Nothing waits in here: where one of them is in other hands a job is left out for the next claim, or with `in_doubt`, where there are so
+-- many that those behind them would never be seen, put aside all the same: `settle_doubts` looks again. A part of `claim`.
+DROP FUNCTION IF EXISTS put_on_hold(text, uuid[]);
+CREATE OR REPLACE FUNCTION put_on_hold(for_queue text, jobs uuid[], in_doubt boolean, OUT runnable uuid[], OUT left_out uuid[], OUT gone integer)
 LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
 DECLARE
   classes      text[] := ARRAY(SELECT h.job_class FROM class_hold h WHERE h.job_class IN (SELECT j.job_class FROM job_info j WHERE j.id = ANY (jobs)) FOR SHARE SKIP LOCKED);
@@ -1815,6 +1826,19 @@ DECLARE
   busy_classes text[] := ARRAY(SELECT h.job_class FROM class_hold h WHERE h.job_class <> ALL (classes));
   ids          uuid[];
 BEGIN
+  IF in_doubt THEN
+    WITH doubt AS (
+      INSERT INTO doubtful_hold (pipeline_id, job_class)
+      SELECT p.id, NULL FROM pipeline p WHERE p.id = ANY (ARRAY(SELECT j.pipeline_id FROM job_info j WHERE j.id = ANY (jobs))) AND p.id <> ALL (pipelines)
+                                          AND (p.paused OR p.ending IS NOT NULL) AND p.stop_date IS NULL
+      UNION ALL
+      SELECT NULL, b.job_class FROM unnest(busy_classes) b(job_class) WHERE b.job_class IN (SELECT j.job_class FROM job_info j WHERE j.id = ANY (jobs))
+      RETURNING doubtful_hold.*
+    )
+    SELECT pipelines || array_agg(d.pipeline_id) FILTER (WHERE d.pipeline_id IS NOT NULL), classes || array_agg(d.job_class) FILTER (WHERE d.job_class IS NOT NULL)
+    INTO pipelines, classes FROM doubt d;
+    busy_classes := ARRAY(SELECT b FROM unnest(busy_classes) b WHERE b <> ALL (classes));
+  END IF;
   SELECT coalesce(array_agg(x.id) FILTER (WHERE NOT x.held AND NOT x.busy), '{}'), coalesce(array_agg(x.id) FILTER (WHERE x.busy), '{}'),
          array_agg(x.id) FILTER (WHERE x.held AND NOT x.busy)
   INTO runnable, left_out, ids
@@ -2269,7 +2293,7 @@ BEGIN
     END IF;
     IF of_held THEN
       SELECT h.runnable, cardinality(taken) - cardinality(h.runnable), passed || h.left_out, aside + h.gone
-      INTO taken, kept_back, passed, aside FROM put_on_hold(for_queue, taken) h;
+      INTO taken, kept_back, passed, aside FROM put_on_hold(for_queue, taken, rounds >= 3) h;
     END IF;
     EXIT WHEN taken IS NULL OR NOT crowded AND kept_back = 0;
 
@@ -2478,6 +2502,46 @@ BEGIN
   PERFORM tell_of_class(h, 'RELEASED', clock_timestamp());
   RETURN true;
 END $$;
+
+-- Looks again at what claims have put aside in doubt: what nothing holds any more comes in, at most `batch` jobs of classes, and of pipelines as many
+-- as one `settle` moves. Nobody waits: what is in other hands still is left for the next look. True where more can be let in at once.
+CREATE OR REPLACE FUNCTION settle_doubts(batch integer) RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+DECLARE
+  -- Each is seen with the jobs of its claim: what is let in below is all that it is about.
+  doubts    bigint[] := ARRAY(SELECT d.id FROM doubtful_hold d FOR UPDATE SKIP LOCKED);
+  pipelines uuid[];
+  sure      text[];     -- classes that are held, and nobody is about to change that
+  released  text[];
+  queues    text[];
+  moved     integer;
+  more      boolean := false;
+BEGIN
+  IF doubts = '{}' THEN
+    RETURN false;
+  END IF;
+  pipelines := ARRAY(SELECT p.id FROM pipeline p WHERE p.id IN (SELECT d.pipeline_id FROM doubtful_hold d WHERE d.id = ANY (doubts)) ORDER BY p.id FOR NO KEY UPDATE SKIP LOCKED);
+  sure := ARRAY(SELECT h.job_class FROM class_hold h WHERE h.job_class IN (SELECT d.job_class FROM doubtful_hold d WHERE d.id = ANY (doubts)) FOR SHARE SKIP LOCKED);
+  released := ARRAY(SELECT DISTINCT d.job_class FROM doubtful_hold d
+                    WHERE d.id = ANY (doubts) AND d.job_class IS NOT NULL AND NOT EXISTS (SELECT FROM class_hold h WHERE h.job_class = d.job_class));
+  IF pipelines <> '{}' THEN
+    more := settle('{}', '{}', pipelines);
+  END IF;
+  WITH freed AS (
+    UPDATE job_info j SET blocked = false, on_hold = false
+    WHERE j.status = 'QUEUED' AND j.on_hold AND j.id = ANY (ARRAY(
+      SELECT w.id FROM job_info w WHERE w.job_class = ANY (released) AND w.status = 'QUEUED' AND w.on_hold LIMIT batch FOR NO KEY UPDATE SKIP LOCKED))
+    RETURNING j.queue
+  )
+  SELECT count(*), array_agg(DISTINCT f.queue) INTO moved, queues FROM freed f;
+  PERFORM wake(queues);
+  DELETE FROM doubtful_hold d
+  WHERE d.id = ANY (doubts)
+    AND CASE WHEN d.job_class IS NULL THEN d.pipeline_id = ANY (pipelines) OR NOT EXISTS (SELECT FROM pipeline p WHERE p.id = d.pipeline_id)
+             ELSE d.job_class = ANY (sure)
+               OR d.job_class = ANY (released) AND NOT EXISTS (SELECT FROM job_info j WHERE j.job_class = d.job_class AND j.status = 'QUEUED' AND j.on_hold) END;
+  RETURN more OR moved = batch;
+END $$;
+
 
 -- --------------------------------------------------------------------------------------------------------------- steps
 

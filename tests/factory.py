@@ -22,7 +22,7 @@ LONG_AGO = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 _TABLES = (
     "job_info", "job_run", "idempotency_key", "concurrency_key", "outbox", "outbox_rejected", "daemon", "queue",
     "tenant_share", "tenant", "setting", "subscription", "stage", "pipeline", "pipeline_outbox",
-    "pipeline_outbox_rejected", "class_hold",
+    "pipeline_outbox_rejected", "class_hold", "doubtful_hold",
     "step_run", "step_execution", "job_execution", "job_instance", "schedule",
     "tenant_call", "tenant_account", "claim_bound", "aging",
 )  # fmt: skip

@@ -32,6 +32,7 @@ _RIGHTS = {
     "daemon": "SELECT, INSERT, UPDATE",
     "tenant": "SELECT, INSERT, UPDATE",
     "class_hold": "SELECT, INSERT, UPDATE, DELETE",
+    "doubtful_hold": "SELECT, INSERT, DELETE",
     "queue": "SELECT, INSERT, UPDATE",
     "tenant_call": "SELECT, INSERT, DELETE",
     "tenant_account": "SELECT, INSERT, UPDATE",

@@ -12,7 +12,7 @@ SELECT (SELECT min(j.trigger_after_date) - clock_timestamp() FROM jobservice.job
        EXISTS (SELECT FROM jobservice.job_info j WHERE j.status = 'QUEUED' AND j.blocked AND NOT j.on_hold) AS blocked,
        EXISTS (SELECT FROM unnest(:queues::text[]) q, LATERAL (SELECT FROM jobservice.job_info j WHERE j.queue = q AND j.status = 'QUEUED' AND NOT j.blocked
                                                               ORDER BY j.tenant LIMIT 1) w) AS claimable,
-       EXISTS (SELECT FROM jobservice.pipeline p WHERE p.unsettled) AS unsettled,
+       EXISTS (SELECT FROM jobservice.pipeline p WHERE p.unsettled) OR EXISTS (SELECT FROM jobservice.doubtful_hold) AS unsettled,
        EXISTS (SELECT FROM jobservice.outbox o LEFT JOIN jobservice.daemon d ON d.id = o.daemon_id
                WHERE o.daemon_id IS NULL OR d.id IS NULL OR d.lost_at IS NOT NULL OR d.stopped_at IS NOT NULL)
        OR EXISTS (SELECT FROM jobservice.pipeline_outbox) AS unpublished;

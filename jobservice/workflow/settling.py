@@ -16,6 +16,7 @@ from jobservice.store.sql import load
 _FILE = Path(__file__).with_name("workflow.sql")
 
 PIPELINES_AT_ONCE = 10
+JOBS_AT_ONCE = 1_000
 PATIENCE = "1s"
 """How long to wait for a pipeline's row. Writers hold it for milliseconds; a client may hold it as long as it likes."""
 _FIRST = UUID(int=0)
@@ -65,10 +66,11 @@ class Settler:
 
         In turns: what somebody holds, or what has thousands of jobs to be moved, does not stand before the others.
         """
+        more = bool(await self._sql.settle_doubts(connection, batch=JOBS_AT_ONCE))
         async with connection.transaction():
             rows = self._sql.unsettled(connection, after=self._after, batch=PIPELINES_AT_ONCE)
             ids: list[UUID] = [row["id"] async for row in rows]
             if not ids:
-                return False
+                return more
             self._after = ids[-1]
-            return bool(await self._sql.settle_also(connection, pipelines=ids))
+            return bool(await self._sql.settle_also(connection, pipelines=ids)) or more

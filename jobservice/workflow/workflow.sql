@@ -24,6 +24,9 @@ SELECT jobservice.start_parts(:parent::uuid, :plan::text::jsonb)::text;
 -- Pipelines of which jobs are left to be moved, and that nobody moves just now: in turns, from behind this one on.
 SELECT p.id FROM jobservice.pipeline p WHERE p.unsettled ORDER BY p.id <= :after::uuid, p.id LIMIT :batch::integer FOR NO KEY UPDATE SKIP LOCKED;
 
+-- name: settle_doubts(batch)$
+SELECT jobservice.settle_doubts(:batch::integer);
+
 -- name: submit_pipeline(pipeline)^
 SELECT s.pipeline_id, s.created FROM jobservice.submit_pipeline(:pipeline::text::jsonb) s;
 
