@@ -32,6 +32,17 @@ if TYPE_CHECKING:
     from jobservice.sdk.pipeline import StageInfo as StageInfo
     from jobservice.sdk.schedule import Schedule as Schedule
     from jobservice.sdk.schedule import ScheduleInfo as ScheduleInfo
+    from jobservice.sdk.steps import At as At
+    from jobservice.sdk.steps import Chunk as Chunk
+    from jobservice.sdk.steps import Listener as Listener
+    from jobservice.sdk.steps import NotIdentifying as NotIdentifying
+    from jobservice.sdk.steps import Partition as Partition
+    from jobservice.sdk.steps import PartResult as PartResult
+    from jobservice.sdk.steps import Range as Range
+    from jobservice.sdk.steps import RetryPolicy as RetryPolicy
+    from jobservice.sdk.steps import SkipPolicy as SkipPolicy
+    from jobservice.sdk.steps import StepContext as StepContext
+    from jobservice.sdk.steps import Task as Task
 
 _HOMES = {
     "AbstractJob": "jobservice.sdk.abstract_job",
@@ -59,9 +70,22 @@ _HOMES = {
     "StageInfo": "jobservice.sdk.pipeline",
     "Schedule": "jobservice.sdk.schedule",
     "ScheduleInfo": "jobservice.sdk.schedule",
+    "At": "jobservice.sdk.steps",
+    "Chunk": "jobservice.sdk.steps",
+    "Listener": "jobservice.sdk.steps",
+    "NotIdentifying": "jobservice.sdk.steps",
+    "Partition": "jobservice.sdk.steps",
+    "PartResult": "jobservice.sdk.steps",
+    "Range": "jobservice.sdk.steps",
+    "RetryPolicy": "jobservice.sdk.steps",
+    "SkipPolicy": "jobservice.sdk.steps",
+    "StepContext": "jobservice.sdk.steps",
+    "Task": "jobservice.sdk.steps",
 }
 __all__ = [
     "AbstractJob",
+    "At",
+    "Chunk",
     "ExponentialBackoff",
     "FixedBackoff",
     "InvalidSubmission",
@@ -73,15 +97,24 @@ __all__ = [
     "JobServiceError",
     "JobStatus",
     "JobTimeout",
+    "Listener",
+    "NotIdentifying",
     "NotLegal",
+    "PartResult",
+    "Partition",
     "Pipeline",
     "PipelineInfo",
     "PipelineStatus",
+    "Range",
     "Retry",
+    "RetryPolicy",
     "Schedule",
     "ScheduleInfo",
+    "SkipPolicy",
     "Stage",
     "StageInfo",
+    "StepContext",
+    "Task",
     "UnavailableError",
     "UnknownJob",
     "UnknownPipeline",

@@ -50,7 +50,38 @@ class Partition:
     index: int = 0
     count: int = 1
     low: Any = None
+    """As the plan has it: None where the part is open, and of a step without partitions that has no plan."""
     high: Any = None
+
+
+class UnplannedPartition(Partition):
+    """One of a step that has partitions and no plan: it knows which one it is, and no bounds.
+
+    Asked for them it raises: None would mean that it is open, or in SQL that it has no row at all.
+    """
+
+    def __init__(self, index: int, count: int) -> None:
+        object.__setattr__(self, "index", index)
+        object.__setattr__(self, "count", count)
+
+    def __repr__(self) -> str:
+        return f"UnplannedPartition(index={self.index}, count={self.count})"
+
+    @property
+    def low(self) -> Any:
+        """Raises DefinitionError."""
+        raise DefinitionError(_UNPLANNED)
+
+    @property
+    def high(self) -> Any:
+        """Raises DefinitionError."""
+        raise DefinitionError(_UNPLANNED)
+
+
+_UNPLANNED: Final = (
+    "this step has partitions and no plan that says where each begins and ends: give the Chunk a `plan`, or let `read`"
+    " go by context.partition.index and context.partition.count"
+)
 
 
 @dataclass(frozen=True, slots=True)

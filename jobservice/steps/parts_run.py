@@ -12,14 +12,14 @@ from jobservice.sdk.json_values import RESULT_DEPTH_MAX, dump, to_plain
 from jobservice.sdk.steps import Chunk, Counts, PartResult, Range
 from jobservice.steps.book import PartRow, StepState
 from jobservice.steps.calling import call
-from jobservice.steps.step_run import StepRun
+from jobservice.steps.step_run import StepRun, plan_of
 
 EPOCH = "$parts"
 """In the state of such a step, written when its job is resumed: in which start of the job its parts were run last."""
 
 
 class PartsFailed(JobServiceError):
-    """Parts of a step have failed as often as they may, or its plan has too many; the text names them."""
+    """Parts of a step have failed as often as they may; the text names them."""
 
 
 class PartsWait(JobAborted):
@@ -47,7 +47,7 @@ class PartsRun:
         run = self._run
         parts = await run.connections.settled(lambda c: run.book.parts(c, run.instance.id, step.name))
         unfinished = [part for part in parts if part.status != "SUCCEEDED"]
-        ranges = () if parts else await self._ranges(step, state)
+        ranges = () if parts else await self._planned(step, state)
         if ranges or (unfinished and state.state.get(EPOCH) != run.instance.epoch):
             await run.connections.settled(lambda c: run.book.end(c, run.instance.id, state, "PARKED", did=Counts()))
             raise PartsWait(step.name, self._plan(step, ranges))
@@ -59,23 +59,11 @@ class PartsRun:
             await run.end_badly(state, Counts(), error)
             raise
 
-    async def _ranges(self, step: Chunk, state: StepState) -> Sequence[Range]:
-        plan = step.plan or getattr(step.read, "plan", None)
+    async def _planned(self, step: Chunk, state: StepState) -> Sequence[Range]:
+        plan = plan_of(step)
         if plan is None:
             return [Range() for _ in range(step.partitions)]
-        context = self._run.context
-        try:
-            async with self._run.connections.writing() as connection:
-                context.connection = connection
-                ranges = list(await call(plan, context, step.partitions))
-            if len(ranges) > step.partitions:
-                raise PartsFailed(f"step {step.name}: its plan made {len(ranges)} parts of at most {step.partitions}")
-            return [each if isinstance(each, Range) else Range(*each) for each in ranges]
-        except Exception as error:
-            await self._run.end_badly(state, Counts(), error)
-            raise
-        finally:
-            context.connection = None
+        return await self._run.ranges(plan, step, state)
 
     def _plan(self, step: Chunk, ranges: Sequence[Range]) -> str:
         plan = {

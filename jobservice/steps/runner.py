@@ -13,7 +13,7 @@ from jobservice.domain.outcomes import Parked
 from jobservice.sdk.abstract_job import AbstractJob
 from jobservice.sdk.definition import JobDefinition
 from jobservice.sdk.step_parameters import PART, step_parameters_of
-from jobservice.sdk.steps import Chunk, Partition, Task
+from jobservice.sdk.steps import Chunk, Partition, Task, UnplannedPartition
 from jobservice.steps.book import Book, Instance, OtherVersion, StepState
 from jobservice.steps.calling import Listeners
 from jobservice.steps.checkpoints import RunLost
@@ -21,7 +21,7 @@ from jobservice.steps.connections import StepConnections
 from jobservice.steps.context import Context
 from jobservice.steps.parts_run import PartsRun, PartsWait
 from jobservice.steps.step_progress import StepProgress
-from jobservice.steps.step_run import StepRun, told
+from jobservice.steps.step_run import StepRun, plan_of, told
 
 
 class StepRunner:
@@ -132,7 +132,10 @@ class _JobRun:
         )
         instance = Instance(instance_id, 0, epoch, shared)
         context = Context(job=self._job, key=f"{instance_id}:{step.name}:{index}", shared=shared)
-        context.partition = Partition(index, count, state.low, state.high)
+        has_bounds = state.low is not None or state.high is not None or plan_of(step) is not None
+        context.partition = (
+            Partition(index, count, state.low, state.high) if has_bounds else UnplannedPartition(index, count)
+        )
         if not state.done:
             await self._step_run(instance, step, context).part(step, state)
         return {"instance_id": named["instance_id"], "step": step.name, "part": index, **told(state.counts)}

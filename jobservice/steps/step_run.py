@@ -1,14 +1,15 @@
 """One run of a step that was begun: a task, or the chunks of a step or a part; told to listeners, ended in the book."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from copy import copy
+from dataclasses import replace
 from typing import Any
 
-from jobservice.domain.errors import JobAborted
+from jobservice.domain.errors import DefinitionError, JobAborted
 from jobservice.sdk.abstract_job import AbstractJob
-from jobservice.sdk.steps import Chunk, Counts, Task
+from jobservice.sdk.steps import At, Chunk, Counts, Partition, PartResult, Range, Task
 from jobservice.steps.book import WHOLE, Book, Instance, StepState
 from jobservice.steps.calling import Listeners, call
 from jobservice.steps.checkpoints import RunLost
@@ -16,6 +17,9 @@ from jobservice.steps.chunk_run import ChunkRun, delay_of
 from jobservice.steps.connections import RECONNECTS, ConnectionGone, StepConnections, pause_before
 from jobservice.steps.context import Context
 from jobservice.steps.step_progress import StepProgress
+
+Plan = Callable[..., Any]
+EndOfChunks = Callable[[Chunk, StepState, Counts], Awaitable[None]]
 
 DESCRIPTION_MAX = 2_000
 CANCELLED_TOLD_WITHIN = 2.0
@@ -51,12 +55,30 @@ class StepRun:
         await self.with_listeners("step", step.name, self._task(step, state))
 
     async def chunks(self, step: Chunk, state: StepState) -> None:
-        """All chunks of a step without partitions."""
-        await self.with_listeners("step", step.name, self._chunks(step, state))
+        """All chunks of a step without partitions: its only part is aggregated as several would be."""
+        await self.with_listeners("step", step.name, self._whole(step, state))
 
     async def part(self, step: Chunk, state: StepState) -> None:
         """All chunks of one part."""
-        await self.with_listeners("part", step.name, self._chunks(step, state))
+        await self.with_listeners("part", step.name, self._chunks(step, state, self._end_part))
+
+    async def ranges(self, plan: Plan, step: Chunk, state: StepState) -> list[Range]:
+        """As the plan makes them; what it raises is written down. Raises DefinitionError for more than may be."""
+        context = self.context
+        try:
+            async with self.connections.writing() as connection:
+                context.connection = connection
+                ranges = list(await call(plan, context, step.partitions))
+            if len(ranges) > step.partitions:
+                raise DefinitionError(
+                    f"step {step.name}: its plan made {len(ranges)} parts of at most {step.partitions}"
+                )
+            return [each if isinstance(each, Range) else Range(*each) for each in ranges]
+        except Exception as error:
+            await self.end_badly(state, Counts(), error)
+            raise
+        finally:
+            context.connection = None
 
     async def is_left_out(self, step: Task | Chunk, state: StepState) -> bool:
         """Where its condition says so, the step is SKIPPED."""
@@ -184,7 +206,14 @@ class StepRun:
             finally:
                 self.context.connection = None
 
-    async def _chunks(self, step: Chunk, state: StepState) -> None:
+    async def _whole(self, step: Chunk, state: StepState) -> None:
+        if step.plan is not None:
+            ranges = await self.ranges(step.plan, replace(step, partitions=1), state)
+            step = step if ranges else replace(step, read=_nothing)
+            self.context.partition = Partition(0, 1, *((ranges[0].low, ranges[0].high) if ranges else ()))
+        await self._chunks(step, state, self._end_part if step.aggregate is None else self._end_aggregated)
+
+    async def _chunks(self, step: Chunk, state: StepState, end: EndOfChunks) -> None:
         before = copy(state.counts)
         run = ChunkRun(
             step=step,
@@ -200,13 +229,25 @@ class StepRun:
         try:
             await self._count(step, state)
             await run.execute()
-            await self.connections.settled(lambda c: self.end_well(c, state, _since(before, state.counts)))
+            await end(step, state, _since(before, state.counts))
         except asyncio.CancelledError:
             await self._end_cancelled(state, _since(before, state.counts))
             raise
         except Exception as error:
             await self.end_badly(state, _since(before, state.counts), error)
             raise
+
+    async def _end_part(self, step: Chunk, state: StepState, did: Counts) -> None:
+        await self.connections.settled(lambda c: self.end_well(c, state, did))
+
+    async def _end_aggregated(self, step: Chunk, state: StepState, did: Counts) -> None:
+        part, aggregate = self.context.partition, step.aggregate
+
+        async def aggregated() -> object:
+            only = PartResult(part.index, part.low, part.high, copy(state.counts), state.state)
+            return None if aggregate is None else await call(aggregate, self.context, [only])
+
+        await self.in_one_transaction(state, lambda: did, aggregated)
 
     async def _count(self, step: Chunk, state: StepState) -> None:
         count = step.count or getattr(step.read, "count", None)
@@ -219,6 +260,17 @@ class StepRun:
             finally:
                 self.context.connection = None
             await self.book.expect(connection, self.instance.id, state, state.expected)
+
+
+def plan_of(step: Chunk) -> Plan | None:
+    """The step's own plan, or its reader's."""
+    plan: Plan | None = step.plan or getattr(step.read, "plan", None)
+    return plan
+
+
+def _nothing(context: Context, after: object) -> Iterator[At]:
+    """What there is to read where a plan made no part."""
+    yield from ()
 
 
 def told(counts: Counts) -> dict[str, int]:

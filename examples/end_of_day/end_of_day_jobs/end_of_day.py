@@ -6,9 +6,8 @@ from typing import Annotated
 
 from end_of_day_jobs.records import Plan, Trade, User
 from end_of_day_jobs.tables import prepare, save_plans, save_trades, save_users, total
-from jobservice import AbstractJob
+from jobservice import AbstractJob, At, Chunk, NotIdentifying, RetryPolicy, SkipPolicy, Task
 from jobservice.batch import Checksum, CsvReader, CsvWriter, KeysetReader, TsvReader, copy, merge
-from jobservice.sdk.steps import At, Chunk, NotIdentifying, RetryPolicy, SkipPolicy, Task
 
 CENT = Decimal("0.01")
 OF_THE_DAY = """SELECT t.loan, u.name, t.traded, t.amount
