@@ -9,7 +9,7 @@ from factory import empty_tables, make_daemon
 from fair_share import Tenant
 
 from jobservice.lifecycle.claim import Claimer
-from jobservice.lifecycle.commands import Commands
+from jobservice.lifecycle.limits import Limits
 
 LIVE = 10_000
 """The numbers of live jobs begin here."""
@@ -27,7 +27,7 @@ class Scene:
     async def lay_out(self, tenants: list[Tenant], queue_max: int | None) -> None:
         await empty_tables(self.connection)
         self.daemon = await make_daemon(self.connection)
-        await Commands().set_queue(self.connection, "default", max_running=-1 if queue_max is None else queue_max)
+        await Limits().set_queue(self.connection, "default", max_running=-1 if queue_max is None else queue_max)
         await self.connection.executemany(
             "INSERT INTO jobservice.tenant (tenant, max_running, paused, weight) VALUES ($1, $2, $3, $4)",
             [(t.name, t.over_all_max, t.paused, t.weight) for t in tenants],

@@ -10,7 +10,7 @@ from jobservice.cli.connecting import jobs_of
 from jobservice.cli.exits import BadUsage, UnknownName, tell
 from jobservice.cli.output import fields_of
 from jobservice.client.service import JobInfoService
-from jobservice.lifecycle.commands import ONE_AT_A_TIME
+from jobservice.lifecycle.limits import ONE_AT_A_TIME
 
 _LIMIT_COLUMNS = ("kind", "name", "max_running", "weight", "queued", "running")
 _COLUMNS = ("tenant", "paused", "max_running", "rate", "weight", "pending", "queued", "running")

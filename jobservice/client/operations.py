@@ -6,7 +6,7 @@ from jobservice.domain.facts import EVENT_MODES, EventMode
 from jobservice.domain.names import is_name
 from jobservice.domain.rates import Rate, parse
 from jobservice.lifecycle.class_holds import ClassHolds, HeldClass
-from jobservice.lifecycle.commands import AGING_MAX, AGING_MIN, NO_AGING, NO_LIMIT, NO_RATE, Commands
+from jobservice.lifecycle.limits import AGING_MAX, AGING_MIN, NO_AGING, NO_LIMIT, NO_RATE, Limits
 from jobservice.store.overview import DaemonRow, OutboxState, Overview, QueueRow, TenantLimitRow, TenantRow
 
 _KEY_MAX = 255
@@ -20,7 +20,7 @@ class Operations:
     def __init__(self, *, database: ClientDatabase, schema: str) -> None:
         self._database = database
         self._overview = Overview(schema)
-        self._commands = Commands(schema=schema)
+        self._limits = Limits(schema=schema)
         self._holds = ClassHolds(schema=schema)
 
     async def daemons(self, *, ended: bool = False) -> list[DaemonRow]:
@@ -97,13 +97,13 @@ class Operations:
         _check(tenant=tenant)
         if queue is None:
             async with self._database.use() as connection:
-                await self._commands.set_tenant(connection, tenant, max_running=limit, weight=weight, rate=parsed)
+                await self._limits.set_tenant(connection, tenant, max_running=limit, weight=weight, rate=parsed)
             return
         _check(queue=queue)
         if parsed is not None:
             raise InvalidSubmission("a tenant's rate is one over all queues: leave the queue out", field="rate")
         async with self._database.use() as connection:
-            await self._commands.set_share(connection, queue, tenant, max_running=limit, weight=weight)
+            await self._limits.set_share(connection, queue, tenant, max_running=limit, weight=weight)
 
     async def pause_queue(self, queue: str) -> None:
         """Start no more jobs of this queue; running ones go on."""
@@ -137,7 +137,7 @@ class Operations:
         if not 1 <= len(key) <= _KEY_MAX:
             raise InvalidSubmission(f"a concurrency key has 1 to {_KEY_MAX} characters", field="concurrency_key")
         async with self._database.use() as connection:
-            await self._commands.set_key(connection, tenant, key, max_running=max_running)
+            await self._limits.set_key(connection, tenant, key, max_running=max_running)
 
     async def limit_queue(
         self,
@@ -163,19 +163,17 @@ class Operations:
             raise InvalidSubmission(f"aging must be 0 or from {AGING_MIN} to {AGING_MAX:,} seconds", field="aging")
         limit = NO_LIMIT if unlimited else max_running
         async with self._database.use() as connection:
-            await self._commands.set_queue(
-                connection, queue, max_running=limit, rate=parsed, events=events, aging=aging
-            )
+            await self._limits.set_queue(connection, queue, max_running=limit, rate=parsed, events=events, aging=aging)
 
     async def _pause_tenant(self, tenant: str, *, paused: bool) -> None:
         _check(tenant=tenant)
         async with self._database.use() as connection:
-            await self._commands.set_tenant(connection, tenant, paused=paused)
+            await self._limits.set_tenant(connection, tenant, paused=paused)
 
     async def _pause_queue(self, queue: str, *, paused: bool) -> None:
         _check(queue=queue)
         async with self._database.use() as connection:
-            await self._commands.set_queue(connection, queue, paused=paused)
+            await self._limits.set_queue(connection, queue, paused=paused)
 
 
 def _rate(text: str | None, burst: int | None) -> Rate | None:

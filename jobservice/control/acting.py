@@ -25,7 +25,8 @@ from jobservice.control.wire import (
 from jobservice.domain.errors import InvalidSubmission
 from jobservice.domain.facts import EventMode
 from jobservice.lifecycle.class_holds import ClassHolds
-from jobservice.lifecycle.commands import NO_AGING, NO_LIMIT, NO_RATE, ONE_AT_A_TIME, CommandResult, Commands
+from jobservice.lifecycle.commands import CommandResult, Commands
+from jobservice.lifecycle.limits import NO_AGING, NO_LIMIT, NO_RATE, ONE_AT_A_TIME, Limits
 from jobservice.store.overview import Overview
 
 _TENANTS_WEIGHT: Final = 1.0
@@ -39,6 +40,7 @@ class Acting:
 
     def __init__(self, *, schema: str) -> None:
         self._commands = Commands(schema=schema)
+        self._limits = Limits(schema=schema)
         self._overview = Overview(schema)
         self._holds = ClassHolds(schema=schema)
 
@@ -55,10 +57,10 @@ class Acting:
             case PauseTenant():
                 if tenant is None:
                     raise InvalidSubmission("tenant: an operator must name one", field="tenant")
-                await self._commands.set_tenant(connection, tenant, paused=command.command == "pause_tenant")
+                await self._limits.set_tenant(connection, tenant, paused=command.command == "pause_tenant")
             case PauseQueue():
                 paused = command.command == "pause_queue"
-                await self._commands.set_queue(connection, command.queue, paused=paused)
+                await self._limits.set_queue(connection, command.queue, paused=paused)
             case SetLimit():
                 await self._set_limit(connection, command)
             case HoldClass():
@@ -123,16 +125,16 @@ class Acting:
         events = command.events or (_ALL_EVENTS if "events" in command.model_fields_set else None)
         aging = command.aging or (NO_AGING if "aging" in command.model_fields_set else None)
         if command.tenant is None:
-            await self._commands.set_queue(
+            await self._limits.set_queue(
                 connection, command.queue or "", max_running=limit, rate=rate, events=events, aging=aging
             )
         elif command.concurrency_key is not None:
             most = ONE_AT_A_TIME if command.max_running is None else command.max_running
-            await self._commands.set_key(connection, command.tenant, command.concurrency_key, max_running=most)
+            await self._limits.set_key(connection, command.tenant, command.concurrency_key, max_running=most)
         elif command.queue is None:
-            await self._commands.set_tenant(connection, command.tenant, max_running=limit, weight=weight, rate=rate)
+            await self._limits.set_tenant(connection, command.tenant, max_running=limit, weight=weight, rate=rate)
         else:
-            await self._commands.set_share(connection, command.queue, command.tenant, max_running=limit, weight=weight)
+            await self._limits.set_share(connection, command.queue, command.tenant, max_running=limit, weight=weight)
 
     async def _drain(self, connection: asyncpg.Connection, daemon_id: UUID | None) -> None:
         if daemon_id is not None:

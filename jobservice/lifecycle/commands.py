@@ -1,4 +1,4 @@
-"""What users do to jobs that exist, and what operators set: the statements of `commands.sql` with types.
+"""What users do to jobs that exist, and the word to a daemon that it is to drain: `commands.sql` with types.
 
 For the client and for the door for commands, each with a connection of its own. `tenant` walls off: another tenant's
 job is as unknown as none; None is for who may act on all. The driver's errors are translated by whoever gave the
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -23,28 +23,13 @@ from jobservice.domain.errors import (
     NotLegal,
     UnknownJob,
 )
-from jobservice.domain.facts import EventMode
-from jobservice.domain.rates import Rate
 from jobservice.domain.states import FINAL, JobStatus
 from jobservice.lifecycle.submission import Submitter
 from jobservice.sdk.references import escaped, may_refer, resolve
 from jobservice.store.failures import refusal
 from jobservice.store.sql import DEFAULT_SCHEMA, load
 
-_FILE = Path(__file__).with_name("commands.sql")
-_UNBLOCK = Path(__file__).with_name("claim.sql")
-
-NO_LIMIT: Final = -1
-"""As `max_running`: takes the limit away, where None leaves it as it is."""
-NO_RATE: Final = Rate(starts=-1, period=1)
-"""As `rate`: takes it away."""
-NO_AGING: Final = 0.0
-"""As `aging`: takes it away."""
-AGING_MIN: Final = 1
-AGING_MAX: Final = 1_000_000_000
-"""Seconds that aging may be."""
-ONE_AT_A_TIME: Final = 1
-"""What a concurrency key allows that nobody has given a limit of its own."""
+_FILE = Path(__file__).with_suffix(".sql")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +62,6 @@ class Commands:
 
     def __init__(self, *, schema: str = DEFAULT_SCHEMA) -> None:
         self._sql = load(_FILE, schema)
-        self._unblocking = load(_UNBLOCK, schema)
         self._submitter = Submitter(schema=schema)
         self._drain_channel = f"{schema}_drain"
 
@@ -202,69 +186,10 @@ class Commands:
         )
         return [row["id"] async for row in rows]
 
-    async def set_tenant(
-        self,
-        connection: asyncpg.Connection,
-        tenant: str,
-        *,
-        paused: bool | None = None,
-        max_running: int | None = None,
-        weight: float | None = None,
-        rate: Rate | None = None,
-    ) -> None:
-        """A tenant's pause, limits and weight; None leaves as it is, NO_LIMIT and NO_RATE take a limit away."""
-        await self._sql.set_tenant(
-            connection, tenant=tenant, paused=paused, max_running=max_running, weight=weight, **_columns(rate)
-        )
-        await _drain_rows(self._sql.wake_idle(connection))
-
-    async def set_queue(
-        self,
-        connection: asyncpg.Connection,
-        queue: str,
-        *,
-        paused: bool | None = None,
-        max_running: int | None = None,
-        events: EventMode | None = None,
-        rate: Rate | None = None,
-        aging: float | None = None,
-    ) -> None:
-        """A queue's pause and limits, what it publishes, and in how many seconds waiting raises a priority.
-
-        None leaves as it is, NO_LIMIT, NO_RATE and NO_AGING take it away.
-        """
-        async with connection.transaction():
-            await self._sql.set_queue(
-                connection, queue=queue, paused=paused, max_running=max_running, events=events, **_columns(rate)
-            )
-            if aging == NO_AGING:
-                await self._sql.end_aging(connection, queue=queue)
-            elif aging is not None:
-                await self._sql.set_aging(connection, queue=queue, period=aging)
-        await _drain_rows(self._sql.wake_queue(connection, queue=queue))
-
-    async def set_share(
-        self,
-        connection: asyncpg.Connection,
-        queue: str,
-        tenant: str,
-        *,
-        max_running: int | None = None,
-        weight: float | None = None,
-    ) -> None:
-        """A tenant's limit and weight on one queue; None leaves as it is, NO_LIMIT and a weight of 0 take them away."""
-        await self._sql.set_share(connection, queue=queue, tenant=tenant, max_running=max_running, weight=weight)
-        await _drain_rows(self._sql.wake_queue(connection, queue=queue))
-
-    async def set_key(self, connection: asyncpg.Connection, tenant: str, key: str, *, max_running: int) -> None:
-        """How many jobs of a tenant's concurrency key run at a time, on all queues together."""
-        await self._sql.set_key(connection, tenant=tenant, key=key, max_running=max_running)
-        await _drain_rows(self._unblocking.unblock(connection, tenants=[tenant], keys=[key]))
-
     async def notify_drain(self, connection: asyncpg.Connection, daemon_id: UUID | None) -> None:
         """Tell one daemon, or all, to drain: NOTIFY on `<schema>_drain`, with the daemon's id or nothing."""
         daemon = "" if daemon_id is None else str(daemon_id)
-        await _drain_rows(self._sql.notify_drain(connection, channel=self._drain_channel, daemon=daemon))
+        await self._sql.notify_drain(connection, channel=self._drain_channel, daemon=daemon)
 
 
 async def _results(rows: Any) -> list[CommandResult]:
@@ -288,14 +213,3 @@ def _alone(parameters: dict[str, Any], row: asyncpg.Record) -> dict[str, Any]:
     data = {"stage": json.loads(row["stage_data"]), "pipeline": json.loads(row["pipeline_data"])}
     alone: dict[str, Any] = json.loads(escaped(resolve(written, data)))
     return alone
-
-
-def _columns(rate: Rate | None) -> dict[str, Any]:
-    if rate is None:
-        return {"rate": None, "period": None, "burst": None}
-    return {"rate": rate.starts, "period": rate.period, "burst": rate.burst}
-
-
-async def _drain_rows(rows: Any) -> None:
-    async for _ in rows:
-        pass

@@ -18,7 +18,7 @@ from jobservice.store.session import Session
 from jobservice.store.sql import load
 
 _FLUSH = Path(__file__).with_name("flush.sql")
-_COMMANDS = Path(__file__).with_name("commands.sql")
+_SUBMISSION = Path(__file__).with_name("submission.sql")
 
 WAITS_AGAIN_AFTER = 5.0
 """Seconds for which a pipeline that somebody held is only looked at, before it is waited for again; and so is a key."""
@@ -37,7 +37,7 @@ class Flushing:
         self._session = session
         self._daemon_id = daemon_id
         self._sql = load(_FLUSH, schema)
-        self._commands = load(_COMMANDS, schema)
+        self._submission = load(_SUBMISSION, schema)
         self._follower = follower
         self._held_stages: set[UUID] = set()
         """Stages whose pipeline somebody held when this last waited for it."""
@@ -120,7 +120,7 @@ class Flushing:
             if row["ends"] and isinstance(item.outcome, Succeeded):
                 if item.outcome.next_jobs is not None:
                     next_jobs = item.outcome.next_jobs
-                    async for _ in self._commands.submit_next(connection, jobs=next_jobs, patience=PATIENCE):
+                    async for _ in self._submission.submit_next(connection, jobs=next_jobs, patience=PATIENCE):
                         pass
                 if item.outcome.stage_changes is not None:
                     wished.append(item.outcome.stage_changes)

@@ -9,7 +9,7 @@ import asyncpg
 from jobservice.store.sql import DEFAULT_SCHEMA, load
 from jobservice.store.transactions import LOCK_TIMEOUT
 
-_FILE = Path(__file__).with_name("commands.sql")
+_FILE = Path(__file__).with_suffix(".sql")
 
 
 @dataclass(frozen=True, slots=True)

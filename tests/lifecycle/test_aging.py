@@ -13,7 +13,8 @@ from factory import SETTLER, empty_tables, make_daemon, make_job, row_of
 
 from jobservice.domain.states import JobStatus
 from jobservice.lifecycle.claim import Claimer
-from jobservice.lifecycle.commands import NO_AGING, Commands
+from jobservice.lifecycle.commands import Commands
+from jobservice.lifecycle.limits import NO_AGING, Limits
 from jobservice.lifecycle.upkeep import Upkeep
 from jobservice.store.job_reader import JobReader
 
@@ -55,7 +56,7 @@ async def claimed(connection: asyncpg.Connection, daemon: UUID, slots: int) -> l
 @pytest.fixture
 async def ages(connection: asyncpg.Connection, daemon: UUID) -> UUID:
     """The daemon; jobs of its queue age."""
-    await Commands().set_queue(connection, "default", aging=MINUTES)
+    await Limits().set_queue(connection, "default", aging=MINUTES)
     return daemon
 
 
@@ -215,13 +216,13 @@ async def test_a_step_belongs_to_one_daemon_at_a_time(connection: asyncpg.Connec
 async def test_a_new_period_counts_from_the_last_step_and_off_ends_it(
     connection: asyncpg.Connection, ages: UUID
 ) -> None:
-    commands, due = Commands(), "SELECT extract(epoch FROM next_date - clock_timestamp())::float8 FROM jobservice.aging"
+    limits, due = Limits(), "SELECT extract(epoch FROM next_date - clock_timestamp())::float8 FROM jobservice.aging"
     first = await connection.fetchval(due)
-    await commands.set_queue(connection, "default", aging=MINUTES / 10)
+    await limits.set_queue(connection, "default", aging=MINUTES / 10)
     sooner = await connection.fetchval(due)
-    await commands.set_queue(connection, "default", paused=False)
+    await limits.set_queue(connection, "default", paused=False)
     kept = await connection.fetchval(due)
-    await commands.set_queue(connection, "default", aging=NO_AGING)
+    await limits.set_queue(connection, "default", aging=NO_AGING)
 
     assert first == pytest.approx(600, abs=60)
     assert sooner == pytest.approx(60 - (600 - first), abs=5)
@@ -290,7 +291,7 @@ def test_a_step_in_whatever_batches_is_the_rule_for_all_jobs_at_once(
     ladder = Ladder(connection, Random(seed))
     run(empty_tables(connection))
     run(make_daemon(connection, queues=("q", "r")))
-    run(Commands().set_queue(connection, "q", aging=MINUTES))
+    run(Limits().set_queue(connection, "q", aging=MINUTES))
 
     for _ in range(25):
         run(getattr(ladder, ladder.random.choice(["submit", "end", "step", "step"]))())

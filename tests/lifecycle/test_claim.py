@@ -13,6 +13,7 @@ from races import begun
 from jobservice.domain.states import JobStatus
 from jobservice.lifecycle.claim import Claim, Claimer
 from jobservice.lifecycle.commands import Commands
+from jobservice.lifecycle.limits import Limits
 from jobservice.lifecycle.submission import Submitter
 from jobservice.lifecycle.upkeep import Upkeep
 
@@ -110,8 +111,8 @@ async def test_a_paused_queue_or_tenant_gives_nothing_until_it_is_resumed(
     connection: asyncpg.Connection, daemon: UUID, paused: str
 ) -> None:
     job_id = await make_job(connection)
-    commands = Commands()
-    pause = commands.set_queue if paused == "queue" else commands.set_tenant
+    limits = Limits()
+    pause = limits.set_queue if paused == "queue" else limits.set_tenant
     name = "default" if paused == "queue" else "acme"
 
     await pause(connection, name, paused=True)
@@ -126,7 +127,7 @@ async def test_a_paused_queue_or_tenant_gives_nothing_until_it_is_resumed(
 async def test_a_paused_tenant_leaves_its_slots_to_the_others(connection: asyncpg.Connection, daemon: UUID) -> None:
     await make_job(connection, tenant="acme")
     others = {await make_job(connection, tenant="bolt") for _ in range(3)}
-    await Commands().set_tenant(connection, "acme", paused=True)
+    await Limits().set_tenant(connection, "acme", paused=True)
 
     claimed = await claim(connection, daemon, slots=3)
 

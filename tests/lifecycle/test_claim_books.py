@@ -14,6 +14,7 @@ from impatience import replace_claim
 from jobservice.domain.states import JobStatus
 from jobservice.lifecycle.claim import Claimer
 from jobservice.lifecycle.commands import Commands
+from jobservice.lifecycle.limits import Limits
 
 SUBMIT = "SELECT job_id FROM jobservice.submit($1::text::jsonb)"
 FINISH = """UPDATE jobservice.job_info SET status = 'SUCCEEDED', start_date = claim_date, stop_date = clock_timestamp(),
@@ -144,8 +145,8 @@ async def test_a_higher_priority_goes_first_wherever_the_claims_had_got_to(
 
 @pytest.mark.usefixtures("impatient")
 async def test_a_live_job_of_long_ago_counts_against_a_limit(connection: asyncpg.Connection, daemon: UUID) -> None:
-    await Commands().set_queue(connection, "default", max_running=2)
-    await Commands().set_tenant(connection, "bolt", max_running=1)
+    await Limits().set_queue(connection, "default", max_running=2)
+    await Limits().set_tenant(connection, "bolt", max_running=1)
     [old] = await submit(connection, "acme")
     assert await claim(connection, daemon, 1) == [old]
     await submit(connection, "acme", jobs=50)
@@ -163,7 +164,7 @@ async def test_a_limit_over_all_queues_counts_live_jobs_of_long_ago_on_another(
     connection: asyncpg.Connection, daemon: UUID
 ) -> None:
     await make_queue(connection, "other")
-    await Commands().set_tenant(connection, "acme", max_running=1)
+    await Limits().set_tenant(connection, "acme", max_running=1)
     await make_job(connection, tenant="acme", queue="other")
     claimer = Claimer(daemon_id=daemon, schema="jobservice", submissions_published=False)
     for tenant in ("acme", "bolt", "core"):
@@ -180,10 +181,10 @@ async def test_a_weight_that_changes_decides_the_next_claim(connection: asyncpg.
     await connection.execute(FINISH, await claim(connection, daemon, 2))
     await connection.execute(FINISH, await claim(connection, daemon, 2, {"acme": 10.0, "bolt": 6.0}))
 
-    await Commands().set_tenant(connection, "acme", weight=2)
+    await Limits().set_tenant(connection, "acme", weight=2)
     heavy = await claim(connection, daemon, 1)
     await connection.execute(FINISH, heavy)
-    await Commands().set_share(connection, "default", "bolt", weight=4)
+    await Limits().set_share(connection, "default", "bolt", weight=4)
     heavier = await claim(connection, daemon, 1)
 
     tenants = dict(await connection.fetch("SELECT id, tenant FROM jobservice.job_info"))

@@ -11,7 +11,7 @@ import pytest
 from factory import SETTLER, make_daemon
 
 from jobservice.lifecycle.claim import Claim, Claimer
-from jobservice.lifecycle.commands import Commands
+from jobservice.lifecycle.limits import Limits
 from jobservice.lifecycle.upkeep import Upkeep
 
 CLAIMERS = 8
@@ -87,11 +87,11 @@ async def test_no_job_is_claimed_twice_and_none_is_left(connection: asyncpg.Conn
 
 
 LIMITS = {
-    "queue": ("queue = 'default'", lambda c, n: Commands().set_queue(c, "default", max_running=n)),
-    "tenant": ("tenant = 'acme'", lambda c, n: Commands().set_tenant(c, "acme", max_running=n)),
+    "queue": ("queue = 'default'", lambda c, n: Limits().set_queue(c, "default", max_running=n)),
+    "tenant": ("tenant = 'acme'", lambda c, n: Limits().set_tenant(c, "acme", max_running=n)),
     "share": (
         "tenant = 'acme' AND queue = 'default'",
-        lambda c, n: Commands().set_share(c, "default", "acme", max_running=n),
+        lambda c, n: Limits().set_share(c, "default", "acme", max_running=n),
     ),
     "key": (
         "concurrency_key = 'k'",

@@ -14,6 +14,7 @@ from jobservice.domain.outcomes import Failed, Retried
 from jobservice.domain.states import FINAL, JobStatus
 from jobservice.lifecycle.claim import Claim, Claimer
 from jobservice.lifecycle.commands import Commands
+from jobservice.lifecycle.limits import Limits
 from jobservice.lifecycle.submission import Submitter
 from jobservice.lifecycle.upkeep import Upkeep
 from jobservice.store.daemons import Daemons
@@ -106,7 +107,7 @@ async def test_a_claim_brings_its_jobs_without_facts_and_with_the_mode_that_thei
     connection: asyncpg.Connection, daemon: UUID, mode: EventMode
 ) -> None:
     job_id = await make_job(connection)
-    await Commands().set_queue(connection, "default", events=mode)
+    await Limits().set_queue(connection, "default", events=mode)
 
     claimed = await claim(connection, daemon)
 
@@ -122,7 +123,7 @@ async def test_a_change_is_obeyed_by_waiting_jobs_at_once_and_by_a_run_from_its_
     (run,) = (await claim(connection, hands.daemon)).jobs
     await connection.execute("DELETE FROM jobservice.outbox")
 
-    await Commands().set_queue(connection, "default", events="none")
+    await Limits().set_queue(connection, "default", events="none")
     await Commands().stop(connection, [waiting])
     hands.writer.finish(claimed_under(run.card.events, running, 1), OUTCOMES[SUCCEEDED])
     await hands.writer.run_once()

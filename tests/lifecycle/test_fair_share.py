@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobservice.lifecycle.claim import Claimer
-from jobservice.lifecycle.commands import Commands
+from jobservice.lifecycle.limits import Limits
 
 CHARGE = 1e7
 """A tenth of it lies between any two tenants' spent time that are not equal: the clock moves while a test lays out."""
@@ -197,7 +197,7 @@ def test_who_has_nothing_any_more_takes_no_part_when_it_would_be_next(scene: Any
 def test_what_ended_runs_took_is_charged_with_the_next_claim_even_one_that_gives_nothing(scene: Any) -> None:
     runner, laid_out = scene
     runner.run(laid_out.lay_out(backlog("acme", each=1), None))
-    runner.run(Commands().set_queue(laid_out.connection, "default", paused=True))
+    runner.run(Limits().set_queue(laid_out.connection, "default", paused=True))
     claimer = Claimer(daemon_id=laid_out.daemon, schema="jobservice", submissions_published=False)
 
     for _ in range(2):

@@ -12,6 +12,7 @@ from impatience import replace_claim
 from jobservice.domain.rates import Rate
 from jobservice.lifecycle.claim import Claim, Claimer
 from jobservice.lifecycle.commands import Commands
+from jobservice.lifecycle.limits import Limits
 from jobservice.lifecycle.upkeep import Upkeep
 from jobservice.maintenance.audit import Audit
 from jobservice.store.schema import apply
@@ -81,7 +82,7 @@ async def test_nothing_is_missed_when_the_numbers_of_transactions_reach_those_fr
 async def test_limits_count_all_live_jobs_after_the_numbers_of_claims_began_anew(
     connection: asyncpg.Connection, daemon: UUID
 ) -> None:
-    await Commands().set_queue(connection, "default", max_running=2)
+    await Limits().set_queue(connection, "default", max_running=2)
     await connection.execute(BOUND.format(turn=900_000, spent=0, writer="'3'", live_turn=900_000))
     await connection.execute("SELECT setval('jobservice.claim_turn', 1)")
     jobs = await submit(connection, jobs=5)
@@ -164,9 +165,9 @@ async def test_an_audit_finds_nobody_who_may_not_run_or_who_has_called(
 ) -> None:
     for tenant in ("paused", "shut", "sated", "new"):
         await submit(connection, tenant)
-    await Commands().set_tenant(connection, "paused", paused=True)
-    await Commands().set_share(connection, "default", "shut", max_running=0)
-    await Commands().set_tenant(connection, "sated", rate=Rate(1, 3600.0, None))
+    await Limits().set_tenant(connection, "paused", paused=True)
+    await Limits().set_share(connection, "default", "shut", max_running=0)
+    await Limits().set_tenant(connection, "sated", rate=Rate(1, 3600.0, None))
 
     assert await forgotten(connection) == []
     assert len(await claim(connection, daemon)) == 2

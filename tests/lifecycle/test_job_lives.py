@@ -26,7 +26,8 @@ from jobservice.domain.outcomes import Aborted, Failed, HandedBack, Outcome, Ret
 from jobservice.domain.states import FINAL, LIVE, JobStatus
 from jobservice.domain.transitions import Verb, targets
 from jobservice.lifecycle.claim import Claimer
-from jobservice.lifecycle.commands import NO_LIMIT, Commands
+from jobservice.lifecycle.commands import Commands
+from jobservice.lifecycle.limits import NO_LIMIT, Limits
 from jobservice.lifecycle.rescue import Rescuer
 from jobservice.lifecycle.status_writer import StatusWriter
 from jobservice.lifecycle.submission import Submitter
@@ -86,6 +87,7 @@ class Stage:
         self.url = url
         self.session = Session(url=url, name="lives")
         self.commands = Commands()
+        self.limits = Limits()
         self.upkeep = Upkeep(schema="jobservice", follower=SETTLER)
         self.rescuer = Rescuer(schema="jobservice", max_lost_runs=MAX_LOST_RUNS, follower=SETTLER)
 
@@ -276,14 +278,14 @@ class JobLives(RuleBasedStateMachine):
 
     @rule(kind=st.sampled_from(["queue", "tenant", "share", "key"]), limit=st.sampled_from([NO_LIMIT, 1, 2]))
     def set_limit(self, kind: str, limit: int) -> None:
-        commands, connection = self.stage.commands, self.stage.connection
+        limits, connection = self.stage.limits, self.stage.connection
         match kind:
             case "queue":
-                work = commands.set_queue(connection, "default", max_running=limit)
+                work = limits.set_queue(connection, "default", max_running=limit)
             case "tenant":
-                work = commands.set_tenant(connection, "acme", max_running=limit)
+                work = limits.set_tenant(connection, "acme", max_running=limit)
             case "share":
-                work = commands.set_share(connection, "default", "bolt", max_running=limit)
+                work = limits.set_share(connection, "default", "bolt", max_running=limit)
             case _:
                 work = connection.execute(
                     "UPDATE jobservice.concurrency_key SET max_running = greatest($1, 1) WHERE key = 'k'", limit
@@ -339,18 +341,18 @@ class JobLives(RuleBasedStateMachine):
 
     def bring_to_an_end(self) -> None:
         """Without limits, and with somebody who does the work, no job is left over."""
-        connection, commands = self.stage.connection, self.stage.commands
+        connection, limits = self.stage.connection, self.stage.limits
         run = self.stage.run
-        run(commands.set_queue(connection, "default", max_running=NO_LIMIT))
-        run(commands.set_tenant(connection, "acme", max_running=NO_LIMIT))
-        run(commands.set_share(connection, "default", "bolt", max_running=NO_LIMIT))
+        run(limits.set_queue(connection, "default", max_running=NO_LIMIT))
+        run(limits.set_tenant(connection, "acme", max_running=NO_LIMIT))
+        run(limits.set_share(connection, "default", "bolt", max_running=NO_LIMIT))
         run(
             connection.execute(
                 "UPDATE jobservice.job_info SET trigger_after_date = now() WHERE held IN ('trigger', 'backoff')"
             )
         )
         run(self.stage.upkeep.enqueue_due(connection))
-        run(commands.enqueue(connection, list(self.stage.rows())))
+        run(self.stage.commands.enqueue(connection, list(self.stage.rows())))
         run(connection.execute("UPDATE jobservice.daemon SET stopped_at = now()"))
         run(self.stage.rescuer.rescue(connection))
         last = self.stage.boot()

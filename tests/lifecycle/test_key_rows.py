@@ -14,6 +14,7 @@ import jobservice.maintenance.due as due_module
 from jobservice.domain.states import JobStatus
 from jobservice.lifecycle.claim import Claimer
 from jobservice.lifecycle.commands import Commands
+from jobservice.lifecycle.limits import Limits
 from jobservice.lifecycle.submission import Submitter
 from jobservice.lifecycle.upkeep import FIRST_KEY, Upkeep
 from jobservice.maintenance.due import DueWork
@@ -123,7 +124,7 @@ async def test_a_key_is_forgotten_when_no_job_waits_for_it_or_holds_it(
 
 async def test_a_key_with_a_limit_of_its_own_is_never_forgotten(connection: asyncpg.Connection, keeper: Keeper) -> None:
     for key, limit in (("one", 1), ("two", 2), ("none", 0)):
-        await Commands().set_key(connection, "acme", key, max_running=limit)
+        await Limits().set_key(connection, "acme", key, max_running=limit)
 
     gone, _ = await keeper.upkeep.forget_keys(connection)
 
@@ -294,9 +295,9 @@ async def test_a_limit_that_is_raised_lets_those_in_that_wait_for_it_at_once(
         await make_job(connection, concurrency_key="k")
     before = await keeper.claim()
 
-    await Commands().set_key(connection, "acme", "k", max_running=3)
+    await Limits().set_key(connection, "acme", "k", max_running=3)
     raised = await keeper.claim()
-    await Commands().set_key(connection, "acme", "k", max_running=0)
+    await Limits().set_key(connection, "acme", "k", max_running=0)
     await keeper.end(before[0])
     closed = await keeper.claim()
 

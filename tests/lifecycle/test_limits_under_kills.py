@@ -23,7 +23,7 @@ from factory import SETTLER, make_daemon
 
 from jobservice.domain.rates import Rate
 from jobservice.lifecycle.claim import Claimer
-from jobservice.lifecycle.commands import Commands
+from jobservice.lifecycle.limits import Limits
 from jobservice.lifecycle.rescue import Rescuer
 from jobservice.lifecycle.upkeep import Upkeep
 from jobservice.store.failures import CONNECTION_LOST
@@ -86,16 +86,16 @@ class Seat:
 
 
 async def set_limits(connection: asyncpg.Connection) -> None:
-    commands = Commands()
+    limits = Limits()
     for queue in QUEUES:
         most, rate = QUEUE_MAX.get(queue), QUEUE_RATES.get(queue)
-        await commands.set_queue(connection, queue, max_running=most, rate=rate)
+        await limits.set_queue(connection, queue, max_running=most, rate=rate)
     for tenant in TENANTS:
-        await commands.set_tenant(connection, tenant, max_running=TENANT_MAX.get(tenant), rate=TENANT_RATES.get(tenant))
+        await limits.set_tenant(connection, tenant, max_running=TENANT_MAX.get(tenant), rate=TENANT_RATES.get(tenant))
     for (queue, tenant), most in SHARE_MAX.items():
-        await commands.set_share(connection, queue, tenant, max_running=most)
+        await limits.set_share(connection, queue, tenant, max_running=most)
     for tenant in TENANTS:
-        await commands.set_key(connection, tenant, "k2", max_running=KEY_MAX["k2"])
+        await limits.set_key(connection, tenant, "k2", max_running=KEY_MAX["k2"])
 
 
 async def fill(connection: asyncpg.Connection, chance: random.Random) -> None:

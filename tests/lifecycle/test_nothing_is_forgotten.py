@@ -15,7 +15,7 @@ from factory import empty_tables, make_daemon
 from impatience import replace_claim
 
 from jobservice.lifecycle.claim import Claimer
-from jobservice.lifecycle.commands import Commands
+from jobservice.lifecycle.limits import Limits
 
 TENANTS = ("acme", "bolt", "core", "dune")
 NO_LIMIT = -1
@@ -143,23 +143,23 @@ class Books:
         self.run(self.sessions.looks.execute(END_ALL))
 
     def limit(self) -> None:
-        commands, looks = Commands(), self.sessions.looks
+        limits, looks = Limits(), self.sessions.looks
         limit = self.random.choice([NO_LIMIT, NO_LIMIT, NO_LIMIT, 0, 1, 3])
         works = {
-            "queue": lambda: commands.set_queue(looks, "default", max_running=limit),
-            "tenant": lambda: commands.set_tenant(looks, self.tenant, max_running=limit),
-            "share": lambda: commands.set_share(looks, "default", self.tenant, max_running=limit),
+            "queue": lambda: limits.set_queue(looks, "default", max_running=limit),
+            "tenant": lambda: limits.set_tenant(looks, self.tenant, max_running=limit),
+            "share": lambda: limits.set_share(looks, "default", self.tenant, max_running=limit),
         }
         self.run(works[self.random.choice(list(works))]())
 
     def pause(self) -> None:
         paused, weight = self.random.random() < 0.3, self.random.choice([None, 1.0, 4.0])
-        self.run(Commands().set_tenant(self.sessions.looks, self.tenant, paused=paused, weight=weight))
+        self.run(Limits().set_tenant(self.sessions.looks, self.tenant, paused=paused, weight=weight))
 
     def age(self) -> None:
         """A part of a step of aging."""
         looks, run = self.sessions.looks, self.run
-        run(Commands().set_queue(looks, "default", aging=1.0))
+        run(Limits().set_queue(looks, "default", aging=1.0))
         run(
             looks.execute("UPDATE jobservice.aging SET next_date = clock_timestamp(), up_to = jobservice.last_number()")
         )

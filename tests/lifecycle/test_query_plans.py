@@ -19,6 +19,7 @@ from jobservice.domain.outcomes import Failed
 from jobservice.domain.states import JobStatus
 from jobservice.lifecycle.claim import Claimer
 from jobservice.lifecycle.commands import Commands
+from jobservice.lifecycle.limits import Limits
 from jobservice.lifecycle.rescue import Rescuer
 from jobservice.lifecycle.status_writer import StatusWriter
 from jobservice.lifecycle.submission import Submitter
@@ -257,7 +258,7 @@ def upkeep() -> Upkeep:
 
 
 async def a_step(connection: asyncpg.Connection) -> None:
-    await Commands().set_queue(connection, "default", aging=60.0)
+    await Limits().set_queue(connection, "default", aging=60.0)
     await connection.execute("UPDATE jobservice.aging SET next_date = clock_timestamp()")
     while (await upkeep().raise_waiting(connection))[1]:
         pass

@@ -14,7 +14,7 @@ from factory import SETTLER, make_daemon, make_job, make_queue, row_of
 
 from jobservice.domain.rates import Rate, parse
 from jobservice.lifecycle.claim import Claim, Claimer
-from jobservice.lifecycle.commands import NO_RATE, Commands
+from jobservice.lifecycle.limits import NO_RATE, Limits
 from jobservice.lifecycle.rescue import Rescuer
 
 HOURLY = Rate(starts=5, period=3600)
@@ -48,7 +48,7 @@ async def test_a_queue_starts_as_many_as_its_rate_at_once_and_then_says_when_the
     connection: asyncpg.Connection, both: UUID
 ) -> None:
     await queued(connection, 8)
-    await Commands().set_queue(connection, "default", rate=HOURLY)
+    await Limits().set_queue(connection, "default", rate=HOURLY)
 
     first, second = await claim(connection, both), await claim(connection, both)
 
@@ -60,7 +60,7 @@ async def test_a_queue_starts_as_many_as_its_rate_at_once_and_then_says_when_the
 
 async def test_the_bucket_fills_with_time_and_never_above_its_burst(connection: asyncpg.Connection, both: UUID) -> None:
     await queued(connection, 40)
-    await Commands().set_queue(connection, "default", rate=Rate(starts=6, period=3600, burst=2))
+    await Limits().set_queue(connection, "default", rate=Rate(starts=6, period=3600, burst=2))
 
     taken = []
     for seconds in (0, 600, 1200, 86_400):
@@ -76,7 +76,7 @@ async def test_a_tenants_rate_holds_on_all_queues_together_and_holds_nobody_else
     for queue in ("default", "other"):
         await queued(connection, 4, queue=queue)
         await queued(connection, 1, queue=queue, tenant="bolt")
-    await Commands().set_tenant(connection, "acme", rate=HOURLY)
+    await Limits().set_tenant(connection, "acme", rate=HOURLY)
 
     claims = [await claim(connection, both, queue=queue) for queue in ("default", "other", "other")]
 
@@ -88,8 +88,8 @@ async def test_a_tenants_rate_holds_on_all_queues_together_and_holds_nobody_else
 
 async def test_what_was_not_claimed_costs_nothing(connection: asyncpg.Connection, both: UUID) -> None:
     await queued(connection, 3)
-    await Commands().set_queue(connection, "default", rate=HOURLY)
-    await Commands().set_tenant(connection, "acme", rate=HOURLY)
+    await Limits().set_queue(connection, "default", rate=HOURLY)
+    await Limits().set_tenant(connection, "acme", rate=HOURLY)
 
     empty = await claim(connection, both, queue="other")
     first = await claim(connection, both)
@@ -103,7 +103,7 @@ async def test_what_was_not_claimed_costs_nothing(connection: asyncpg.Connection
 
 async def test_a_run_that_was_lost_has_spent_its_start(connection: asyncpg.Connection, both: UUID) -> None:
     await queued(connection, 6)
-    await Commands().set_queue(connection, "default", rate=HOURLY)
+    await Limits().set_queue(connection, "default", rate=HOURLY)
     await claim(connection, both)
     await connection.execute("UPDATE jobservice.daemon SET lost_at = now()")
 
@@ -119,7 +119,7 @@ async def test_a_new_rate_is_obeyed_at_once_and_without_one_all_may_start(
     await queued(connection, 30)
     taken = []
     for rate in (HOURLY, HOURLY, Rate(starts=7200, period=3600, burst=1), NO_RATE):
-        await Commands().set_queue(connection, "default", rate=rate)
+        await Limits().set_queue(connection, "default", rate=rate)
         taken.append(await claim(connection, both))
 
     assert [len(each.jobs) for each in taken] == [5, 0, 0, 10]
@@ -131,7 +131,7 @@ async def test_a_clock_that_is_set_back_delays_by_no_more_than_an_empty_bucket(
     connection: asyncpg.Connection, both: UUID
 ) -> None:
     await queued(connection, 6)
-    await Commands().set_queue(connection, "default", rate=HOURLY)
+    await Limits().set_queue(connection, "default", rate=HOURLY)
     await claim(connection, both)
     await pass_time(connection, "queue", -864_000)
 
@@ -147,11 +147,11 @@ async def test_a_clock_that_is_set_back_delays_by_no_more_than_an_empty_bucket(
 async def test_the_lowest_of_a_limit_and_a_rate_counts(connection: asyncpg.Connection, both: UUID) -> None:
     await queued(connection, 9)
     await make_queue(connection, max_running=2)
-    await Commands().set_queue(connection, "default", rate=HOURLY)
-    await Commands().set_tenant(connection, "acme", max_running=4, rate=Rate(starts=3, period=3600))
+    await Limits().set_queue(connection, "default", rate=HOURLY)
+    await Limits().set_tenant(connection, "acme", max_running=4, rate=Rate(starts=3, period=3600))
 
     first = await claim(connection, both)
-    await Commands().set_queue(connection, "default", max_running=9)
+    await Limits().set_queue(connection, "default", max_running=9)
     second = await claim(connection, both)
     third = await claim(connection, both)
 
@@ -162,8 +162,8 @@ async def test_the_moment_of_a_start_is_that_by_which_the_rate_counts_it(
     connection: asyncpg.Connection, both: UUID
 ) -> None:
     job_id = await make_job(connection)
-    await Commands().set_queue(connection, "default", rate=HOURLY)
-    await Commands().set_tenant(connection, "acme", rate=HOURLY)
+    await Limits().set_queue(connection, "default", rate=HOURLY)
+    await Limits().set_tenant(connection, "acme", rate=HOURLY)
 
     await claim(connection, both)
 

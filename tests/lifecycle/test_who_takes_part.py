@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fair_share import Tenant, Waiting
 
-from jobservice.lifecycle.commands import Commands
+from jobservice.lifecycle.limits import Limits
 
 DAY = 86_400.0
 
@@ -32,7 +32,7 @@ def test_a_pause_saves_no_credit(scene: Any) -> None:
 
     runner.run(laid_out.claim(1, []))
     while_paused = runner.run(laid_out.shares())["bolt"]
-    runner.run(Commands().set_tenant(laid_out.connection, "bolt", paused=False))
+    runner.run(Limits().set_tenant(laid_out.connection, "bolt", paused=False))
     runner.run(laid_out.claim(1, []))
 
     charged, active = runner.run(laid_out.shares())["bolt"]

@@ -11,6 +11,7 @@ from factory import LONG_AGO, SETTLER, make_daemon, make_job, row_of
 from jobservice.domain.states import JobStatus
 from jobservice.lifecycle.claim import Claimer
 from jobservice.lifecycle.commands import Commands
+from jobservice.lifecycle.limits import Limits
 from jobservice.lifecycle.upkeep import BATCH, Upkeep
 from jobservice.maintenance.due import INTERVAL, SOON, DueWork
 from jobservice.schedules.firing import Firing
@@ -191,7 +192,7 @@ async def test_a_step_of_aging_that_is_due_is_done_and_the_next_look_comes_at_th
     connection: asyncpg.Connection, round_: Round
 ) -> None:
     low, _ = await make_job(connection, priority=1), await make_job(connection, priority=2)
-    await Commands().set_queue(connection, "default", aging=3600.0)
+    await Limits().set_queue(connection, "default", aging=3600.0)
     await connection.execute("UPDATE jobservice.aging SET period = 1.0, next_date = clock_timestamp()")
 
     pause = await round_.work.run_once()
@@ -208,7 +209,7 @@ async def test_a_step_that_is_not_done_in_one_batch_goes_on_soon(connection: asy
            SELECT gen_random_uuid(), 'acme', 'default', 'Nap', 'QUEUED', now(), n FROM generate_series(0, $1) n""",
         BATCH,
     )
-    await Commands().set_queue(connection, "default", aging=3600.0)
+    await Limits().set_queue(connection, "default", aging=3600.0)
     await connection.execute("UPDATE jobservice.aging SET next_date = clock_timestamp()")
 
     first, second = await round_.work.run_once(), await round_.work.run_once()

@@ -11,6 +11,7 @@ from jobservice.domain.errors import SchemaError
 from jobservice.domain.rates import Rate
 from jobservice.lifecycle.claim import Claimer
 from jobservice.lifecycle.commands import Commands
+from jobservice.lifecycle.limits import Limits
 from jobservice.lifecycle.submission import Submitter
 from jobservice.store.failures import translated
 from jobservice.store.schema import VERSION, apply, check, ddl, require
@@ -178,7 +179,7 @@ async def test_a_database_of_an_earlier_state_gets_the_columns_and_functions_tha
         """INSERT INTO jobservice.daemon (id, host, pid, version, queues, job_classes, capacity)
            VALUES (gen_random_uuid(), 'h', 1, '1', '{default}', '{}', 1) RETURNING id"""
     )
-    await Commands().set_queue(connection, "default", events="none", rate=Rate(starts=1, period=3600))
+    await Limits().set_queue(connection, "default", events="none", rate=Rate(starts=1, period=3600))
     claimer = Claimer(daemon_id=daemon, schema="jobservice", submissions_published=False)
     first, second = [
         await claimer.claim(connection, queue="default", slots=5, skipped_classes=(), charges={}) for _ in range(2)

@@ -28,7 +28,7 @@ def loads(tree: ast.Module) -> set[str]:
 
 def calls(tree: ast.Module) -> list[ast.Call]:
     """Calls of statements: methods of an attribute that holds loaded SQL."""
-    holders = {"_sql", "_commands"}
+    holders = {"_sql", "_submission", "_unblocking"}
     return [
         node
         for node in ast.walk(tree)
