@@ -1702,60 +1702,93 @@ END $$;
 
 -- Slots in use over all queues, by tenant, of those that have a limit over all. A part of `claim`, which counts once more when it holds
 -- their rows.
-CREATE OR REPLACE FUNCTION slots_over_all() RETURNS jsonb LANGUAGE sql VOLATILE SET search_path FROM CURRENT
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
-  SELECT jsonb_object_agg(o.tenant, o.slots) FROM (
+CREATE OR REPLACE FUNCTION slots_over_all() RETURNS jsonb LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+BEGIN
+  RETURN (SELECT jsonb_object_agg(o.tenant, o.slots) FROM (
     SELECT j.tenant, count(*) AS slots
     FROM queue q LEFT JOIN LATERAL (SELECT b.live_turn, b.live_before FROM claim_bound b WHERE b.queue = q.queue ORDER BY b.turn DESC LIMIT 1) b ON true,
       LATERAL (
         SELECT j.tenant FROM job_info j WHERE j.queue = q.queue AND j.turn >= coalesce(b.live_turn, 0) AND j.status IN ('TO_BE_RUN', 'RUNNING')
         UNION ALL
         SELECT j.tenant FROM (SELECT j.* FROM job_info j WHERE j.id = ANY (b.live_before) OFFSET 0) j WHERE j.turn < b.live_turn AND j.status IN ('TO_BE_RUN', 'RUNNING')) j
-    WHERE EXISTS (SELECT FROM tenant t WHERE t.tenant = j.tenant AND t.max_running IS NOT NULL) GROUP BY j.tenant) o
-$$;
+    WHERE EXISTS (SELECT FROM tenant t WHERE t.tenant = j.tenant AND t.max_running IS NOT NULL) GROUP BY j.tenant) o);
+END $$;
 
 -- Where who comes new starts: at the least spent of those that took part in an earlier claim and do in this one. A part of `claim`.
 CREATE OR REPLACE FUNCTION start_of_new(for_queue text, this_turn bigint, moment timestamptz, least_spent double precision,
                                         live_names text[], live_slots integer[], live_seconds double precision[], over_all jsonb) RETURNS double precision
-LANGUAGE sql VOLATILE SET search_path FROM CURRENT
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_sort = off AS $$
-  WITH RECURSIVE class AS (
-    (SELECT n.weight FROM tenant_account n WHERE n.queue = for_queue AND n.active ORDER BY n.weight DESC, n.spent DESC LIMIT 1)
-    UNION ALL
-    SELECT n.weight FROM class c, LATERAL (
-      SELECT n.weight FROM tenant_account n WHERE n.queue = for_queue AND n.active AND n.weight < c.weight ORDER BY n.weight DESC, n.spent DESC LIMIT 1) n
-  )
-  SELECT least(
-    (SELECT min((a.charged + l.seconds) / a.weight)
-     FROM unnest(live_names, live_slots, live_seconds) l(tenant, slots, seconds),
-       LATERAL (SELECT n.* FROM tenant_account n WHERE n.queue = for_queue AND n.tenant = l.tenant ORDER BY n.turn DESC LIMIT 1) a
-     LEFT JOIN tenant_share s ON s.queue = for_queue AND s.tenant = a.tenant LEFT JOIN tenant t ON t.tenant = a.tenant
-     WHERE a.active AND a.since < this_turn AND t.paused IS NOT TRUE
-       AND coalesce(least(s.max_running - l.slots, t.max_running - coalesce((over_all ->> t.tenant)::integer, 0),
-                          CASE WHEN t.rate IS NOT NULL THEN rate_room(t.rate, t.rate_period, t.rate_burst, t.rate_full_at, moment) END), 1) > 0),
-    (SELECT min(r.spent) FROM class c, LATERAL (
-       SELECT a.spent FROM tenant_account a
-       LEFT JOIN tenant_share s ON s.queue = for_queue AND s.tenant = a.tenant LEFT JOIN tenant t ON t.tenant = a.tenant,
-         LATERAL (SELECT FROM job_info j WHERE j.queue = for_queue AND j.tenant = a.tenant AND j.status = 'QUEUED' AND NOT j.blocked
-                    AND (~j.priority, j.number) >= (a.rank, a.number) ORDER BY ~j.priority, j.number LIMIT 1) w
-       WHERE a.queue = for_queue AND a.weight = c.weight AND a.active AND a.spent >= least_spent AND a.since < this_turn
-         AND a.tenant NOT IN (SELECT unnest(live_names)) AND t.paused IS NOT TRUE
-         AND coalesce(least(s.max_running, t.max_running - coalesce((over_all ->> t.tenant)::integer, 0),
-                            CASE WHEN t.rate IS NOT NULL THEN rate_room(t.rate, t.rate_period, t.rate_burst, t.rate_full_at, moment) END), 1) > 0
-       ORDER BY a.spent LIMIT 1) r))
-$$;
+LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+#variable_conflict use_column
+DECLARE
+  of_live    double precision;
+  of_resting double precision;
+  heaviest   real;
+BEGIN
+  IF live_names <> '{}' THEN
+    SELECT min((a.charged + l.seconds) / a.weight) INTO of_live
+    FROM unnest(live_names, live_slots, live_seconds) l(tenant, slots, seconds),
+      LATERAL (SELECT n.* FROM tenant_account n WHERE n.queue = for_queue AND n.tenant = l.tenant ORDER BY n.turn DESC LIMIT 1) a
+    LEFT JOIN tenant_share s ON s.queue = for_queue AND s.tenant = a.tenant LEFT JOIN tenant t ON t.tenant = a.tenant
+    WHERE a.active AND a.since < this_turn AND t.paused IS NOT TRUE
+      AND coalesce(least(s.max_running - l.slots, t.max_running - coalesce((over_all ->> t.tenant)::integer, 0),
+                         CASE WHEN t.rate IS NOT NULL THEN rate_room(t.rate, t.rate_period, t.rate_burst, t.rate_full_at, moment) END), 1) > 0;
+  END IF;
+  SELECT n.weight INTO heaviest FROM tenant_account n WHERE n.queue = for_queue AND n.active ORDER BY n.weight DESC, n.spent DESC LIMIT 1;
+  IF heaviest IS NOT NULL THEN
+    WITH RECURSIVE class AS (
+      SELECT heaviest AS weight
+      UNION ALL
+      SELECT n.weight FROM class c, LATERAL (
+        SELECT n.weight FROM tenant_account n WHERE n.queue = for_queue AND n.active AND n.weight < c.weight ORDER BY n.weight DESC, n.spent DESC LIMIT 1) n
+    )
+    SELECT min(r.spent) INTO of_resting FROM class c, LATERAL (
+      SELECT a.spent FROM tenant_account a
+      LEFT JOIN tenant_share s ON s.queue = for_queue AND s.tenant = a.tenant LEFT JOIN tenant t ON t.tenant = a.tenant,
+        LATERAL (SELECT FROM job_info j WHERE j.queue = for_queue AND j.tenant = a.tenant AND j.status = 'QUEUED' AND NOT j.blocked
+                   AND (~j.priority, j.number) >= (a.rank, a.number) ORDER BY ~j.priority, j.number LIMIT 1) w
+      WHERE a.queue = for_queue AND a.weight = c.weight AND a.active AND a.spent >= least_spent AND a.since < this_turn
+        AND a.tenant NOT IN (SELECT unnest(live_names)) AND t.paused IS NOT TRUE
+        AND coalesce(least(s.max_running, t.max_running - coalesce((over_all ->> t.tenant)::integer, 0),
+                           CASE WHEN t.rate IS NOT NULL THEN rate_room(t.rate, t.rate_period, t.rate_burst, t.rate_full_at, moment) END), 1) > 0
+      ORDER BY a.spent LIMIT 1) r;
+  END IF;
+  RETURN least(of_live, of_resting);
+END $$;
 
 -- The books after these tenants have called: new weights, new beginnings of backlogs; who comes new is charged what makes it start level with
 -- the last of those that were there. Returns the least that any of them has spent. A part of `claim`.
 CREATE OR REPLACE FUNCTION take_in(for_queue text, this_turn bigint, moment timestamptz, least_spent double precision,
-                                   live_names text[], live_slots integer[], live_seconds double precision[], over_all jsonb,
+                                   live_names text[], live_slots integer[], live_seconds double precision[], settings boolean, over_all jsonb,
                                    called text[], ranks integer[], numbers bigint[]) RETURNS double precision
 LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
 #variable_conflict use_column
 DECLARE
-  start  double precision;
-  lowest double precision;
+  a       record;
+  earlier boolean;
+  start   double precision;
+  lowest  double precision;
 BEGIN
+  -- One alone, of which operators say nothing: what most calls are.
+  IF cardinality(called) = 1 AND NOT settings THEN
+    SELECT n.ctid AS place, n.active, n.since, n.weight, n.rank, n.number, n.spent INTO a
+    FROM tenant_account n WHERE n.queue = for_queue AND n.tenant = called[1] ORDER BY n.turn DESC LIMIT 1;
+    IF FOUND THEN
+      earlier := coalesce((ranks[1], numbers[1]) < (a.rank, a.number), false);
+      IF a.active AND a.since IS NOT NULL AND a.weight = 1 AND NOT earlier THEN
+        RETURN a.spent;
+      END IF;
+      IF a.since IS NULL THEN
+        start := start_of_new(for_queue, this_turn, moment, least_spent, live_names, live_slots, live_seconds, over_all)
+                 - coalesce(live_seconds[array_position(live_names, called[1])], 0);
+      END IF;
+      UPDATE tenant_account n
+      SET turn = this_turn, active = true, weight = 1, since = coalesce(n.since, this_turn), charged = greatest(n.charged, start),
+          rank = CASE WHEN earlier THEN ranks[1] ELSE n.rank END, number = CASE WHEN earlier THEN numbers[1] ELSE n.number END
+      WHERE n.ctid = a.place RETURNING n.spent INTO lowest;
+      RETURN lowest;
+    END IF;
+  END IF;
+
   IF EXISTS (SELECT FROM unnest(called) c(tenant)
              LEFT JOIN LATERAL (SELECT n.since FROM tenant_account n WHERE n.queue = for_queue AND n.tenant = c.tenant ORDER BY n.turn DESC LIMIT 1) a ON true
              WHERE a.since IS NULL) THEN
@@ -1967,12 +2000,15 @@ DECLARE
   learned    boolean := false;     -- the bound is to be written
   this_turn  bigint;
   free       integer := slots;
-  live_names text[];               -- tenants with live jobs on this queue, and of each:
-  live_slots integer[];            --   how many
-  live_busy  integer[];            --   how many that have not ended at their daemon
-  live_seconds double precision[]; --   what these have taken
-  busy_names text[];               -- those with such ones; all others rest
+  live_ids   uuid[];               -- live jobs on this queue, and of each:
+  live_dates timestamptz[];        --   when it was claimed
+  live_names text[];               -- tenants with such ones, and of each:
+  live_slots integer[] := '{}';    --   how many
+  live_busy  integer[] := '{}';    --   how many that have not ended at their daemon
+  live_seconds double precision[] := '{}'; --   what these have taken
+  busy_names text[] := '{}';       -- those with some that have not; all others rest
   in_use     integer;
+  settings   boolean;              -- some tenant has a limit, a rate, a weight or a pause
   over_all   jsonb;
   called     text[];
   ranks      integer[];
@@ -2012,6 +2048,7 @@ DECLARE
   width      integer;              -- how many tenants the choice looks at; NULL: all
   last_slots double precision;     -- the slots over weight of the last of these,
   last_spent double precision;     --   and what it has spent
+  unseen     boolean;              -- a resting one that was not looked at could come before the last that was chosen
   edge       double precision;     -- the least slots over weight of those whose next job was not looked at
   crowded    boolean;
   key_tenants text[];
@@ -2052,38 +2089,43 @@ BEGIN
   IF bound.turn >= this_turn THEN    -- the sequence was set back, or not replicated
     this_turn := setval('claim_turn', bound.turn + 1);
   END IF;
-  UPDATE tenant_account a SET charged = a.charged + c.seconds, turn = this_turn
-  FROM unnest(charged_tenants, charged_seconds) c(tenant, seconds),
-    LATERAL (SELECT n.ctid FROM tenant_account n WHERE n.queue = for_queue AND n.tenant = c.tenant ORDER BY n.turn DESC LIMIT 1) n
-  WHERE a.ctid = n.ctid;
+  IF charged_tenants <> '{}' THEN
+    UPDATE tenant_account a SET charged = a.charged + c.seconds, turn = this_turn
+    FROM unnest(charged_tenants, charged_seconds) c(tenant, seconds),
+      LATERAL (SELECT n.ctid FROM tenant_account n WHERE n.queue = for_queue AND n.tenant = c.tenant ORDER BY n.turn DESC LIMIT 1) n
+    WHERE a.ctid = n.ctid;
+  END IF;
 
   -- Live jobs. Only a claim makes one, so older ones than a claim that kept a list are on its list. (OFFSET 0: by their key, and not by
   -- the index that is full of what is gone; and looked up among the ended once a row.)
   gone := entries_of_gone('job_info_live_turn');
-  SELECT coalesce(array_agg(l.tenant), '{}'), coalesce(array_agg(l.slots), '{}'), coalesce(array_agg(l.busy), '{}'), coalesce(array_agg(l.seconds), '{}'),
-         coalesce(array_agg(l.tenant) FILTER (WHERE l.busy > 0), '{}'), coalesce(sum(l.slots), 0)
-  INTO live_names, live_slots, live_busy, live_seconds, busy_names, in_use
-  FROM (
-    SELECT l.tenant, count(*)::integer AS slots, count(*) FILTER (WHERE NOT l.over)::integer AS busy,
-           coalesce(sum(date_part('epoch', moment - l.claim_date)) FILTER (WHERE NOT l.over), 0) AS seconds
-    FROM (
-      SELECT l.tenant, l.claim_date, ended <> '{}' AND l.id IN (SELECT unnest(ended)) AS over
-      FROM (
-        SELECT j.id, j.tenant, j.claim_date FROM job_info j WHERE j.queue = for_queue AND j.turn >= bound.live_turn AND j.status IN ('TO_BE_RUN', 'RUNNING')
-        UNION ALL
-        SELECT j.id, j.tenant, j.claim_date FROM (SELECT j.* FROM job_info j WHERE j.id = ANY (bound.live_before) OFFSET 0) j
-        WHERE j.turn < bound.live_turn AND j.status IN ('TO_BE_RUN', 'RUNNING')) l OFFSET 0) l
-    GROUP BY l.tenant) l;
+  SELECT coalesce(array_agg(j.id), '{}'), coalesce(array_agg(j.tenant), '{}'), coalesce(array_agg(j.claim_date), '{}') INTO live_ids, live_names, live_dates
+  FROM job_info j WHERE j.queue = for_queue AND j.turn >= bound.live_turn AND j.status IN ('TO_BE_RUN', 'RUNNING');
+  IF bound.live_before <> '{}' THEN
+    SELECT live_ids || array_agg(j.id), live_names || array_agg(j.tenant), live_dates || array_agg(j.claim_date) INTO live_ids, live_names, live_dates
+    FROM (SELECT j.* FROM job_info j WHERE j.id = ANY (bound.live_before) OFFSET 0) j WHERE j.turn < bound.live_turn AND j.status IN ('TO_BE_RUN', 'RUNNING');
+  END IF;
+  in_use := cardinality(live_ids);
   IF entries_of_gone('job_info_live_turn') - gone > patience + 4 * in_use THEN
-    bound.live_before := ARRAY(
-      SELECT j.id FROM job_info j WHERE j.queue = for_queue AND j.turn >= bound.live_turn AND j.status IN ('TO_BE_RUN', 'RUNNING')
-      UNION ALL
-      SELECT j.id FROM (SELECT j.* FROM job_info j WHERE j.id = ANY (bound.live_before) OFFSET 0) j WHERE j.turn < bound.live_turn AND j.status IN ('TO_BE_RUN', 'RUNNING'));
+    bound.live_before := live_ids;
     bound.live_turn := this_turn;
     learned := true;
   END IF;
-  IF EXISTS (SELECT FROM tenant t WHERE t.max_running IS NOT NULL) THEN
-    over_all := slots_over_all();
+  IF in_use > 0 THEN
+    SELECT array_agg(l.tenant), array_agg(l.slots), array_agg(l.busy), array_agg(l.seconds), coalesce(array_agg(l.tenant) FILTER (WHERE l.busy > 0), '{}')
+    INTO live_names, live_slots, live_busy, live_seconds, busy_names
+    FROM (
+      SELECT l.tenant, count(*)::integer AS slots, count(*) FILTER (WHERE NOT l.over)::integer AS busy,
+             coalesce(sum(date_part('epoch', moment - l.claim_date)) FILTER (WHERE NOT l.over), 0) AS seconds
+      FROM (SELECT l.tenant, l.claim_date, ended <> '{}' AND l.id IN (SELECT unnest(ended)) AS over
+            FROM unnest(live_ids, live_names, live_dates) l(id, tenant, claim_date) OFFSET 0) l
+      GROUP BY l.tenant) l;
+  END IF;
+  settings := EXISTS (SELECT FROM tenant) OR EXISTS (SELECT FROM tenant_share s WHERE s.queue = for_queue);
+  IF settings THEN
+    IF EXISTS (SELECT FROM tenant t WHERE t.max_running IS NOT NULL) THEN
+      over_all := slots_over_all();
+    END IF;
   END IF;
 
   -- Calls.
@@ -2093,11 +2135,13 @@ BEGIN
     WITH call AS (
       DELETE FROM tenant_call c
       WHERE c.ctid = ANY (ARRAY(SELECT n.ctid FROM tenant_call n WHERE n.queue = for_queue AND n.writer >= bound.writer ORDER BY n.writer LIMIT most_calls))
-      RETURNING c.tenant, c.rank, c.number, c.writer
-    ), first AS (
-      SELECT DISTINCT ON (c.tenant) c.tenant, c.rank, c.number FROM call c ORDER BY c.tenant, c.rank, c.number)
-    SELECT array_agg(f.tenant), array_agg(f.rank), array_agg(f.number), (SELECT CASE WHEN count(*) = most_calls THEN max(c.writer) END FROM call c)
-    INTO called, ranks, numbers, called_to FROM first f;
+      RETURNING c.tenant, c.rank, c.number, c.writer)
+    SELECT array_agg(c.tenant), array_agg(c.rank), array_agg(c.number), CASE WHEN count(*) = most_calls THEN max(c.writer) END
+    INTO called, ranks, numbers, called_to FROM call c;
+    IF cardinality(called) > 1 THEN
+      SELECT array_agg(f.tenant), array_agg(f.rank), array_agg(f.number) INTO called, ranks, numbers FROM (
+        SELECT DISTINCT ON (c.tenant) c.tenant, c.rank, c.number FROM unnest(called, ranks, numbers) c(tenant, rank, number) ORDER BY c.tenant, c.rank, c.number) f;
+    END IF;
     read_to := least(read_to, called_to);
   END IF;
   IF entries_of_gone('tenant_call_next') - gone > patience THEN
@@ -2105,7 +2149,7 @@ BEGIN
     learned := true;
   END IF;
   IF called IS NOT NULL THEN
-    lowest := take_in(for_queue, this_turn, moment, bound.spent, live_names, live_slots, live_seconds, over_all, called, ranks, numbers);
+    lowest := take_in(for_queue, this_turn, moment, bound.spent, live_names, live_slots, live_seconds, settings, over_all, called, ranks, numbers);
     IF lowest < bound.spent THEN
       bound.spent := lowest;
       learned := true;
@@ -2132,31 +2176,46 @@ BEGIN
   IF free <= 0 THEN
     RETURN;
   END IF;
-  looks := free;
+  looks := free + 1;    -- with one more than can be chosen the end of them is in sight
 
   LOOP
     IF names IS NULL THEN
       -- Who is looked at. Of the tenants that rest, those of one weight stand in the order of the rule: by what they have spent. So as
       -- many of each weight as there are slots suffice, unless these have too little. The busy ones are looked at only when they can win.
-      WITH RECURSIVE class AS (   -- from above: the entries of what is gone are at the lower end
-        (SELECT n.weight FROM tenant_account n WHERE n.queue = for_queue AND n.active ORDER BY n.weight DESC, n.spent DESC LIMIT 1)
-        UNION ALL
-        SELECT n.weight FROM class c, LATERAL (
-          SELECT n.weight FROM tenant_account n WHERE n.queue = for_queue AND n.active AND n.weight < c.weight ORDER BY n.weight DESC, n.spent DESC LIMIT 1) n
-      ), seen AS MATERIALIZED (
-        SELECT a.*
-        FROM class c,
-          LATERAL (SELECT n.tenant, n.spent, n.weight, n.since, n.rank, n.number, row_number() OVER (ORDER BY n.spent, n.tenant) AS nth FROM tenant_account n
-                   WHERE n.queue = for_queue AND n.weight = c.weight AND n.active AND n.spent >= bound.spent AND n.tenant NOT IN (SELECT unnest(busy_names))
-                   ORDER BY n.spent, n.tenant LIMIT looks) a
-      )
-      SELECT coalesce(array_agg(s.tenant), '{}'), coalesce(array_agg(0), '{}'), coalesce(array_agg(0::double precision), '{}'),
-             coalesce(array_agg(s.spent), '{}'), coalesce(array_agg(s.since), '{}'), coalesce(array_agg(s.weight), '{}'),
-             coalesce(array_agg(s.rank), '{}'), coalesce(array_agg(s.number), '{}'),
-             array_agg(s.weight) FILTER (WHERE s.nth = looks), array_agg(s.spent) FILTER (WHERE s.nth = looks), (SELECT max(c.weight) FROM class c),
-             (SELECT min(l.spent) FROM class c, LATERAL (
-                SELECT n.spent FROM tenant_account n WHERE n.queue = for_queue AND n.weight = c.weight AND n.active AND n.spent >= bound.spent ORDER BY n.spent LIMIT 1) l)
-      INTO names, busies, run_seconds, spents, sinces, weights, from_ranks, from_numbers, end_weights, end_spents, heaviest, lowest FROM seen s;
+      -- Weights are looked for from above: the entries of what is gone are at the lower end.
+      SELECT n.weight INTO heaviest FROM tenant_account n WHERE n.queue = for_queue AND n.active ORDER BY n.weight DESC, n.spent DESC LIMIT 1;
+      IF NOT EXISTS (SELECT FROM tenant_account n WHERE n.queue = for_queue AND n.active AND n.weight < heaviest) THEN
+        SELECT coalesce(array_agg(a.tenant), '{}'), coalesce(array_agg(a.spent), '{}'), coalesce(array_agg(a.since), '{}'), coalesce(array_agg(a.weight), '{}'),
+               coalesce(array_agg(a.rank), '{}'), coalesce(array_agg(a.number), '{}'),
+               (SELECT n.spent FROM tenant_account n WHERE n.queue = for_queue AND n.weight = heaviest AND n.active AND n.spent >= bound.spent ORDER BY n.spent LIMIT 1)
+        INTO names, spents, sinces, weights, from_ranks, from_numbers, lowest
+        FROM (SELECT n.tenant, n.spent, n.weight, n.since, n.rank, n.number FROM tenant_account n
+              WHERE n.queue = for_queue AND n.weight = heaviest AND n.active AND n.spent >= bound.spent AND n.tenant <> ALL (busy_names)
+              ORDER BY n.spent, n.tenant LIMIT looks) a;
+        end_weights := CASE WHEN cardinality(names) = looks THEN ARRAY[heaviest] END;
+        end_spents := spents[looks:looks];
+      ELSE
+        WITH RECURSIVE class AS (
+          SELECT heaviest AS weight
+          UNION ALL
+          SELECT n.weight FROM class c, LATERAL (
+            SELECT n.weight FROM tenant_account n WHERE n.queue = for_queue AND n.active AND n.weight < c.weight ORDER BY n.weight DESC, n.spent DESC LIMIT 1) n
+        ), seen AS MATERIALIZED (
+          SELECT a.*
+          FROM class c,
+            LATERAL (SELECT n.tenant, n.spent, n.weight, n.since, n.rank, n.number, row_number() OVER (ORDER BY n.spent, n.tenant) AS nth FROM tenant_account n
+                     WHERE n.queue = for_queue AND n.weight = c.weight AND n.active AND n.spent >= bound.spent AND n.tenant NOT IN (SELECT unnest(busy_names))
+                     ORDER BY n.spent, n.tenant LIMIT looks) a
+        )
+        SELECT coalesce(array_agg(s.tenant), '{}'), coalesce(array_agg(s.spent), '{}'), coalesce(array_agg(s.since), '{}'), coalesce(array_agg(s.weight), '{}'),
+               coalesce(array_agg(s.rank), '{}'), coalesce(array_agg(s.number), '{}'),
+               array_agg(s.weight) FILTER (WHERE s.nth = looks), array_agg(s.spent) FILTER (WHERE s.nth = looks),
+               (SELECT min(l.spent) FROM class c, LATERAL (
+                  SELECT n.spent FROM tenant_account n WHERE n.queue = for_queue AND n.weight = c.weight AND n.active AND n.spent >= bound.spent ORDER BY n.spent LIMIT 1) l)
+        INTO names, spents, sinces, weights, from_ranks, from_numbers, end_weights, end_spents, lowest FROM seen s;
+      END IF;
+      busies := array_fill(0, ARRAY[cardinality(names)]);
+      run_seconds := array_fill(0::double precision, ARRAY[cardinality(names)]);
       resting := cardinality(names);
       thorough := thorough OR resting < free;
       IF thorough AND busy_names <> '{}' THEN
@@ -2171,39 +2230,46 @@ BEGIN
         WHERE l.busy > 0;
       END IF;
 
-      -- Tenants with a limit or a rate over all queues: their rows are a turnstile of their own, passed in order of name. Who holds some
-      -- waits for no other: another queue's claim may hold that one and wait for these.
-      IF EXISTS (SELECT FROM tenant t WHERE t.max_running IS NOT NULL OR t.rate IS NOT NULL) THEN
-        IF limited = '{}' THEN
-          SELECT coalesce(array_agg(l.tenant), '{}') INTO limited FROM (
-            SELECT t.tenant FROM tenant t WHERE t.tenant = ANY (names) AND (t.max_running IS NOT NULL OR t.rate IS NOT NULL) ORDER BY t.tenant FOR NO KEY UPDATE) l;
-        ELSE
-          SELECT limited || array_agg(l.tenant) INTO limited FROM (
-            SELECT t.tenant FROM tenant t WHERE t.tenant = ANY (names) AND t.tenant <> ALL (limited) AND (t.max_running IS NOT NULL OR t.rate IS NOT NULL)
-            ORDER BY t.tenant FOR NO KEY UPDATE SKIP LOCKED) l;
-        END IF;
-        moment := clock_timestamp();
-        over_all := slots_over_all();
-      END IF;
+      EXIT WHEN names = '{}';
 
-      SELECT coalesce(array_agg(least(slots, p.room) ORDER BY p.n), '{}'), array_agg(p.tenant) FILTER (WHERE p.paused OR p.room <= 0 AND p.known),
-             array_agg(p.tenant) FILTER (WHERE p.paused OR p.shut),
-             least(again_in, extract(epoch FROM min(p.rate_next) FILTER (WHERE p.known AND NOT p.paused AND coalesce(p.room_rows, 1) > 0 AND p.rate_room <= 0) - moment)),
-             bool_or(p.since IS NULL AND p.known AND NOT p.paused AND coalesce(p.room, 1) > 0)
-      INTO rooms, absent, closed, again_in, newcomers
-      FROM (
-        SELECT p.*, CASE WHEN p.paused OR NOT p.known THEN 0 ELSE least(p.room_rows, p.rate_room) END AS room
+      IF settings THEN
+        -- Tenants with a limit or a rate over all queues: their rows are a turnstile of their own, passed in order of name. Who holds some
+        -- waits for no other: another queue's claim may hold that one and wait for these.
+        IF EXISTS (SELECT FROM tenant t WHERE t.max_running IS NOT NULL OR t.rate IS NOT NULL) THEN
+          IF limited = '{}' THEN
+            SELECT coalesce(array_agg(l.tenant), '{}') INTO limited FROM (
+              SELECT t.tenant FROM tenant t WHERE t.tenant = ANY (names) AND (t.max_running IS NOT NULL OR t.rate IS NOT NULL) ORDER BY t.tenant FOR NO KEY UPDATE) l;
+          ELSE
+            SELECT limited || array_agg(l.tenant) INTO limited FROM (
+              SELECT t.tenant FROM tenant t WHERE t.tenant = ANY (names) AND t.tenant <> ALL (limited) AND (t.max_running IS NOT NULL OR t.rate IS NOT NULL)
+              ORDER BY t.tenant FOR NO KEY UPDATE SKIP LOCKED) l;
+          END IF;
+          moment := clock_timestamp();
+          over_all := slots_over_all();
+        END IF;
+
+        SELECT coalesce(array_agg(least(slots, p.room) ORDER BY p.n), '{}'), array_agg(p.tenant) FILTER (WHERE p.paused OR p.room <= 0 AND p.known),
+               array_agg(p.tenant) FILTER (WHERE p.paused OR p.shut),
+               least(again_in, extract(epoch FROM min(p.rate_next) FILTER (WHERE p.known AND NOT p.paused AND coalesce(p.room_rows, 1) > 0 AND p.rate_room <= 0) - moment)),
+               bool_or(p.since IS NULL AND p.known AND NOT p.paused AND coalesce(p.room, 1) > 0)
+        INTO rooms, absent, closed, again_in, newcomers
         FROM (
-          SELECT m.n, m.tenant, m.since, t.paused IS TRUE AS paused, t.tenant IS NULL OR t.max_running IS NULL AND t.rate IS NULL OR t.tenant = ANY (limited) AS known,
-                 coalesce(least(s.max_running, t.max_running), 1) <= 0 AS shut,
-                 least(CASE WHEN s.max_running IS NOT NULL THEN   -- limits count rows
-                         s.max_running - coalesce((SELECT l.slots FROM unnest(live_names, live_slots) l(tenant, slots) WHERE l.tenant = s.tenant), 0) END,
-                       t.max_running - coalesce((over_all ->> m.tenant)::integer, 0)) AS room_rows,
-                 CASE WHEN t.rate IS NOT NULL THEN rate_room(t.rate, t.rate_period, t.rate_burst, t.rate_full_at, moment) END AS rate_room,
-                 CASE WHEN t.rate IS NOT NULL THEN rate_next(t.rate, t.rate_period, t.rate_burst, t.rate_full_at, moment) END AS rate_next
-          FROM unnest(names, sinces) WITH ORDINALITY m(tenant, since, n)
-          LEFT JOIN tenant_share s ON s.queue = for_queue AND s.tenant = m.tenant
-          LEFT JOIN LATERAL (SELECT t.* FROM tenant t WHERE t.tenant = m.tenant) t ON true) p) p;
+          SELECT p.*, CASE WHEN p.paused OR NOT p.known THEN 0 ELSE least(p.room_rows, p.rate_room) END AS room
+          FROM (
+            SELECT m.n, m.tenant, m.since, t.paused IS TRUE AS paused, t.tenant IS NULL OR t.max_running IS NULL AND t.rate IS NULL OR t.tenant = ANY (limited) AS known,
+                   coalesce(least(s.max_running, t.max_running), 1) <= 0 AS shut,
+                   least(CASE WHEN s.max_running IS NOT NULL THEN   -- limits count rows
+                           s.max_running - coalesce((SELECT l.slots FROM unnest(live_names, live_slots) l(tenant, slots) WHERE l.tenant = s.tenant), 0) END,
+                         t.max_running - coalesce((over_all ->> m.tenant)::integer, 0)) AS room_rows,
+                   CASE WHEN t.rate IS NOT NULL THEN rate_room(t.rate, t.rate_period, t.rate_burst, t.rate_full_at, moment) END AS rate_room,
+                   CASE WHEN t.rate IS NOT NULL THEN rate_next(t.rate, t.rate_period, t.rate_burst, t.rate_full_at, moment) END AS rate_next
+            FROM unnest(names, sinces) WITH ORDINALITY m(tenant, since, n)
+            LEFT JOIN tenant_share s ON s.queue = for_queue AND s.tenant = m.tenant
+            LEFT JOIN LATERAL (SELECT t.* FROM tenant t WHERE t.tenant = m.tenant) t ON true) p) p;
+      ELSE
+        rooms := array_fill(slots, ARRAY[cardinality(names)]);
+        newcomers := array_position(sinces, NULL) IS NOT NULL;
+      END IF;
 
       -- Who comes new has spent no less than those that were there.
       IF newcomers THEN
@@ -2223,7 +2289,19 @@ BEGIN
       width := CASE WHEN cardinality(names) > 2 * free THEN greatest(free, 2) END;
     END IF;
 
-    IF NOT careful THEN
+    IF cardinality(names) = 1 THEN
+      -- Its first jobs, locked while looking: what somebody holds is left out.
+      SELECT array_agg(c.id), bool_or(c.concurrency_key IS NOT NULL), bool_or(c.job_class = ANY (held_classes)), array_agg(c.pipeline_id) FILTER (WHERE c.pipeline_id IS NOT NULL)
+      INTO taken, crowded, of_held, of_pipelines FROM (
+        SELECT j.id, j.concurrency_key, j.job_class, j.pipeline_id FROM job_info j
+        WHERE j.queue = for_queue AND j.tenant = names[1] AND j.status = 'QUEUED' AND NOT j.blocked AND (~j.priority, j.number) >= (from_ranks[1], from_numbers[1])
+          AND j.id <> ALL (passed) AND j.job_class <> ALL (skipped_classes) AND (skipped_classes = '{}' OR j.tenant || '/' || j.job_class <> ALL (skipped_classes))
+        ORDER BY ~j.priority, j.number LIMIT greatest(0, least(free, rooms[1])) FOR NO KEY UPDATE SKIP LOCKED) c;
+      chosen := taken;
+      winners := CASE WHEN resting = 1 AND taken IS NOT NULL THEN names END;
+      fullest := (busies[1] + least(2, (spents[1] - lowest) * weights[1]) + cardinality(taken) - 1) / weights[1];
+      furthest := spents[1];
+    ELSIF NOT careful THEN
       -- The nth job of a tenant comes when so many of its slots are in use and n - 1 more: counted before it is given, since counted after
       -- it a light tenant beside a heavy one would never get the only slot. One slot counts for each second of slot time that it is ahead of
       -- the last one, two at most. Looked at are the first so many of these tenants, and a window of each one's backlog. It was too little for
@@ -2259,6 +2337,12 @@ BEGIN
             ORDER BY ~j.priority, j.number LIMIT greatest(0, least(free, t.room)) FOR NO KEY UPDATE SKIP LOCKED) f) c
         ORDER BY (t.used + (c.nth - 1)) / t.weight, t.spent, coalesce(t.since < this_turn, false), t.tenant, c.nth LIMIT free) c;
     END IF;
+    unseen := false;
+    IF end_weights IS NOT NULL THEN
+      unseen := coalesce(cardinality(chosen), 0) < free OR EXISTS (
+        SELECT FROM (SELECT least(2, (e.spent - lowest) * e.weight) / e.weight AS slots, e.spent FROM unnest(end_weights, end_spents) e(weight, spent)) e
+        WHERE (e.slots, e.spent) < (fullest, furthest) OR called IS NOT NULL AND (e.slots, e.spent) = (fullest, furthest));
+    END IF;
     -- Could one that was not looked at come before the last that was chosen? A busy tenant not before one slot over the heaviest weight; below
     -- that what is ahead of the last counts in full, so that it does not matter how much the last has spent.
     IF NOT careful AND width < cardinality(names) AND (coalesce(cardinality(chosen), 0) < free OR (fullest, furthest) > (last_slots, last_spent)) THEN
@@ -2268,9 +2352,7 @@ BEGIN
       thorough := true;
       names := NULL;
       CONTINUE;
-    ELSIF coalesce(cardinality(chosen), 0) < free AND end_weights IS NOT NULL OR EXISTS (
-        SELECT FROM (SELECT least(2, (e.spent - lowest) * e.weight) / e.weight AS slots, e.spent FROM unnest(end_weights, end_spents) e(weight, spent)) e
-        WHERE (e.slots, e.spent) < (fullest, furthest) OR called IS NOT NULL AND (e.slots, e.spent) = (fullest, furthest)) THEN
+    ELSIF unseen THEN
       looks := looks * 2;
       names := NULL;
       CONTINUE;
@@ -2280,12 +2362,14 @@ BEGIN
     END IF;
     EXIT WHEN chosen IS NULL;
 
-    SELECT array_agg(l.id), bool_or(l.concurrency_key IS NOT NULL), bool_or(l.job_class = ANY (held_classes)), array_agg(l.pipeline_id) FILTER (WHERE l.pipeline_id IS NOT NULL)
-    INTO taken, crowded, of_held, of_pipelines FROM (
-      SELECT j.id, j.concurrency_key, j.job_class, j.pipeline_id FROM job_info j WHERE j.id = ANY (chosen) AND j.status = 'QUEUED' AND NOT j.blocked ORDER BY j.id FOR NO KEY UPDATE SKIP LOCKED) l;
-    IF cardinality(taken) IS DISTINCT FROM cardinality(chosen) AND NOT careful THEN
-      careful := true;
-      CONTINUE;
+    IF cardinality(names) > 1 THEN
+      SELECT array_agg(l.id), bool_or(l.concurrency_key IS NOT NULL), bool_or(l.job_class = ANY (held_classes)), array_agg(l.pipeline_id) FILTER (WHERE l.pipeline_id IS NOT NULL)
+      INTO taken, crowded, of_held, of_pipelines FROM (
+        SELECT j.id, j.concurrency_key, j.job_class, j.pipeline_id FROM job_info j WHERE j.id = ANY (chosen) AND j.status = 'QUEUED' AND NOT j.blocked ORDER BY j.id FOR NO KEY UPDATE SKIP LOCKED) l;
+      IF cardinality(taken) IS DISTINCT FROM cardinality(chosen) AND NOT careful THEN
+        careful := true;
+        CONTINUE;
+      END IF;
     END IF;
     kept_back := 0;
     IF of_pipelines IS NOT NULL AND NOT of_held THEN     -- by itself: a query begins to cost before its condition is looked at
