@@ -11,8 +11,9 @@ from jobservice.domain.retry import Backoff, FixedBackoff
 from jobservice.sdk.abstract_job import AbstractJob
 from jobservice.sdk.parameters import Parameters, validator_of
 from jobservice.sdk.results import qualified_name
+from jobservice.sdk.step_definition import checked_listeners, checked_steps
 from jobservice.sdk.step_parameters import step_parameters_of
-from jobservice.sdk.steps import Chunk, Task, checked_steps
+from jobservice.sdk.steps import Chunk, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class JobDefinition:
     def _with_steps(cls, job_class: type[AbstractJob], name: str) -> "JobDefinition":
         _require(job_class, not hasattr(job_class, "run"), "it has steps and a `run`; one of them has to go")
         _require(job_class, job_class.executor is None, "steps choose where they run themselves; leave `executor` out")
+        checked_listeners(qualified_name(job_class), job_class.listeners)
         return cls(
             name=name,
             job_class=job_class,

@@ -110,6 +110,12 @@ def _fields_of(job_class: type) -> dict[str, Any]:
     for name in (NEW_RUN, PART):
         if name in fields:
             raise DefinitionError(f"{job_class.__qualname__}: {name} is the service's own; name the field otherwise")
+    every = {name for each in job_class.__mro__ if each not in owners for name in vars(each)} - set(vars(object))
+    if taken := sorted(every & fields.keys()):
+        raise DefinitionError(
+            f"{job_class.__qualname__}: every job has {', '.join(taken)}: name the parameter otherwise, or leave the"
+            " annotation out (or make it ClassVar) where it says something of the class"
+        )
     return fields
 
 

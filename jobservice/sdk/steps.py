@@ -11,7 +11,6 @@ from typing import Any, Final, Protocol
 from structlog.typing import FilteringBoundLogger
 
 from jobservice.domain.errors import DefinitionError
-from jobservice.domain.names import is_name
 from jobservice.domain.retry import Backoff, ExponentialBackoff
 from jobservice.sdk.job_info import JobInfo
 
@@ -243,26 +242,3 @@ class Chunk(Step):
     count: Callable[..., Any] | None = field(default=None, kw_only=True)
     """`count(context)`: how many items there are to read, for the progress; without one the reader's own."""
     skip: SkipPolicy | None = field(default=None, kw_only=True)
-
-
-def checked_steps(job_class: str, steps: Sequence[Step]) -> tuple[Task | Chunk, ...]:
-    """The steps of a job class, found to be declared rightly. Raises DefinitionError."""
-    names: set[str] = set()
-    checked: list[Task | Chunk] = []
-    for step in steps:
-        if not isinstance(step, Task | Chunk):
-            raise DefinitionError(f"{job_class}: a step is a Task or a Chunk, not {step!r}")
-        if not is_name(step.name) or step.name in names:
-            raise DefinitionError(f"{job_class}: the step name {step.name!r} is no word, or is there twice")
-        if isinstance(step, Chunk) and (step.size < 1 or not 1 <= step.partitions <= PARTITIONS_MAX):
-            raise DefinitionError(f"{job_class}, step {step.name}: size is 1 or more, partitions 1 to {PARTITIONS_MAX}")
-        names.add(step.name)
-        checked.append(step)
-    for step in checked:
-        later = [each.name for each in checked[checked.index(step) + 1 :]]
-        if step.on_failure is not None and step.on_failure not in later:
-            raise DefinitionError(f"{job_class}, step {step.name}: on_failure names no later step: {step.on_failure!r}")
-    return tuple(checked)
-
-
-PARTITIONS_MAX: Final = 10_000
