@@ -98,7 +98,7 @@ class FileReader:
 
     def plan(self, context: StepContext, parts: int) -> list[Range]:
         """Ranges of bytes that begin with a record; where each part has a file of its own, no ranges."""
-        if names_parts(self.path):
+        if names_parts(self.path, context):
             return [Range() for _ in range(parts)]
         place = self.place(context)
         self._verify(place)

@@ -104,7 +104,7 @@ class FileWriter:
         return f"{url}.part-{context.partition.index:05d}" if self._is_of_part(context) else url
 
     def _is_of_part(self, context: StepContext) -> bool:
-        return context.partition.count > 1 and not names_parts(self.path)
+        return context.partition.count > 1 and not names_parts(self.path, context)
 
 
 class CsvWriter(FileWriter):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from jobservice.batch.errors import BatchError, FileLost
 from jobservice.batch.file_writer import FILES, FileWriter
-from jobservice.batch.patterns import expanded, names_parts
+from jobservice.batch.patterns import expanded, names_parts, part_words
 from jobservice.batch.stores import BLOCK, Place
 from jobservice.domain.errors import DefinitionError
 from jobservice.sdk.steps import PartResult, StepContext
@@ -19,12 +19,13 @@ def merge(writer: FileWriter, to: str | None = None) -> Aggregate:
     place before any part is removed: called again after a crash, it ends what it began.
     """
     target = to or writer.path
-    if names_parts(target):
-        raise DefinitionError(
-            f"{target}: the merged file of a writer that names its parts needs a name: merge(…, to=…)"
-        )
+    nameless = f"{target}: the merged file of a writer that names its parts needs a name: merge(…, to=…)"
+    if "part" in part_words(target):
+        raise DefinitionError(nameless)
 
     def merged(context: StepContext, parts: Sequence[PartResult]) -> str:
+        if names_parts(target, context):
+            raise DefinitionError(nameless)
         place = writer.place(expanded(target, context))
         pieces = [_piece(writer, part) for part in sorted(parts, key=lambda part: part.index)]
         size = len(writer.head) + sum(end - len(writer.head) for _, end in pieces)

@@ -28,9 +28,14 @@ def expanded(pattern: str, context: Any) -> str:
     return _PLACE.sub(value, pattern)
 
 
-def names_parts(pattern: str) -> bool:
-    """Whether each partition has a name of its own."""
-    return any(found[1] in ("part", "n") for found in _PLACE.finditer(pattern))
+def part_words(pattern: str) -> set[str]:
+    """The words in it that may mean the part: `part`, `n`."""
+    return {found[1] for found in _PLACE.finditer(pattern)} & {"part", "n"}
+
+
+def names_parts(pattern: str, context: Any) -> bool:
+    """Whether each partition has a name of its own: not by a word that is a parameter of the job."""
+    return any(_of_job(word, context) is None for word in part_words(pattern))
 
 
 def _value(pattern: str, name: str, context: Any) -> Any:
@@ -38,13 +43,20 @@ def _value(pattern: str, name: str, context: Any) -> Any:
         if name not in context:
             raise UnknownName(pattern, name)
         return context[name]
-    if not name.startswith("_") and hasattr(context.job, name):
-        value = getattr(context.job, name)
-        if isinstance(value, str | int | float | date | Enum) or type(value).__name__ in ("UUID", "Decimal"):
-            return value.value if isinstance(value, Enum) else value
+    if (value := _of_job(name, context)) is not None:
+        return value
     if name in _OF_PARTS:
         return context.partition.count if name == "parts" else context.partition.index
     raise UnknownName(pattern, name)
+
+
+def _of_job(name: str, context: Any) -> Any:
+    """What the job has under a name, where that can stand in one; else None."""
+    value = None if name.startswith("_") else getattr(context.job, name, None)
+    if isinstance(value, Enum):
+        return value.value
+    is_plain = isinstance(value, str | int | float | date) or type(value).__name__ in ("UUID", "Decimal")
+    return value if is_plain else None
 
 
 def _formatted(pattern: str, value: Any, python: str | None, picture: str | None) -> str:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import BinaryIO
 
 from jobservice.batch.file_reader import FileReader
-from jobservice.batch.patterns import expanded, names_parts
+from jobservice.batch.patterns import expanded, names_parts, part_words
 from jobservice.batch.stores import BLOCK, Place
 from jobservice.domain.errors import DefinitionError
 from jobservice.sdk.steps import Partition, StepContext
@@ -16,10 +16,13 @@ def split(reader: FileReader, to: str, parts: int) -> Callable[[StepContext], st
 
     Each is moved into place when it is complete. Called again, it writes them again.
     """
-    if not names_parts(to) or parts < 1:
-        raise DefinitionError(f"{to}: the files of a split need names of their own: {{part}}")
+    nameless = f"{to}: the files of a split, 1 or more, need names of their own: {{part}}"
+    if not part_words(to) or parts < 1:
+        raise DefinitionError(nameless)
 
     def run(context: StepContext) -> str:
+        if not names_parts(to, context):
+            raise DefinitionError(nameless)
         source = reader.place(context)
         ranges = reader.plan(context, parts)
         with source.open() as stream:

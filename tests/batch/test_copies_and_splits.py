@@ -95,3 +95,10 @@ def test_the_files_of_a_split_have_a_header_each_and_together_all_records(tmp_pa
     assert len(list(tmp_path.iterdir())) == 11
     with pytest.raises(DefinitionError, match="part"):
         split(reader, "one.csv", parts=2)
+
+
+def test_a_split_is_refused_where_a_parameter_of_the_job_makes_all_names_one(source: Path) -> None:
+    with pytest.raises(DefinitionError, match="need names of their own"):
+        split(CsvReader(source), f"{source.parent}/in-{{n}}.csv", parts=3)(seen(n=25))
+
+    assert [path.name for path in source.parent.iterdir()] == ["plans.csv"]

@@ -1,7 +1,7 @@
 """Writers of files: what they write is read back, and after a failure goes on where it was committed, byte for byte."""
 
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -30,7 +30,7 @@ from jobservice.batch import (
     merge,
 )
 from jobservice.domain.errors import DefinitionError
-from jobservice.sdk.steps import Counts, PartResult, Range
+from jobservice.sdk.steps import Counts, Partition, PartResult, Range
 
 
 class Plan(BaseModel):
@@ -348,3 +348,18 @@ def test_a_file_has_its_name_only_when_it_is_complete_and_its_checksum_after_tha
     assert (tmp_path / "a.csv").read_text() == "n\n1\n"
     assert (tmp_path / "a.csv.md5").read_text() == "e4f091c6cdb66907c6fa318d8fa27299  a.csv\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.csv.md5"]
+
+
+def test_parts_never_share_a_file_where_a_parameter_of_the_job_is_called_like_a_word_for_the_part(
+    tmp_path: Path,
+) -> None:
+    writer = JsonLinesWriter(tmp_path / "all-{n,3#}.json")
+    parts = [replace(seen(n=25), partition=Partition(index, 2), state={}) for index in range(2)]
+
+    states = [written(writer, [{"a": index}], part).state for index, part in enumerate(parts)]
+    merge(writer)(parts[0], [PartResult(index, None, None, Counts(), state) for index, state in enumerate(states)])
+
+    assert [path.name for path in tmp_path.iterdir()] == ["all-025.json"]
+    assert (tmp_path / "all-025.json").read_text() == '{"a":0}\n{"a":1}\n'
+    with pytest.raises(DefinitionError, match="to="):
+        merge(writer)(seen(), [])
