@@ -197,6 +197,14 @@ class Running:
     def id(self) -> UUID:
         return self.daemon.id
 
+    async def told_to_end(self, runs: int = 1) -> None:
+        """Waits until so many of its runs know that they are to end: who has asked is not who is asked."""
+
+        async def told() -> bool:
+            return sum(run.ending is not None for run in self.daemon._parts.in_flight.runs) >= runs
+
+        await until(told, f"{runs} runs know that they are to end")
+
     async def leave(self, *, at_once: bool = False) -> Ending:
         self.daemon.drain(at_once=at_once)
         async with asyncio.timeout(SECONDS):

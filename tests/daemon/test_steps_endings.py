@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from daemons import Books, Daemons, Processes, until
+from step_tables import StepTables
 from trial_jobs.steps import DIARY
 
 from jobservice.lifecycle.commands import Commands
@@ -15,18 +16,10 @@ EVERYTHING = "95 95"
 
 
 @pytest.fixture
-async def tables(books: Books, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Books:
-    monkeypatch.setenv("TRIAL_DATABASE_URL", database_url)
-    await books.connection.execute(
-        """DROP TABLE IF EXISTS source, target, tally, door;
-           CREATE TABLE source (id integer PRIMARY KEY, value integer);
-           CREATE TABLE target (value integer, note text);
-           CREATE TABLE tally (value integer);
-           CREATE TABLE door (id integer)"""
-    )
-    await books.connection.execute("INSERT INTO source SELECT n, n FROM generate_series(1, 95) n")
-    DIARY.lines.clear()
-    return books
+async def tables(books: Books, database_url: str, monkeypatch: pytest.MonkeyPatch) -> StepTables:
+    tables = StepTables(books.connection)
+    await tables.make(database_url, monkeypatch)
+    return tables
 
 
 @pytest.fixture
@@ -36,83 +29,73 @@ async def processes(database_url: str, amqp_url: str, broker_prefix: str, tmp_pa
     await processes.end()
 
 
-async def open_door(tables: Books, chunks: int = 1) -> None:
-    await tables.connection.execute("INSERT INTO door SELECT n FROM generate_series(1, $1::integer) n", chunks)
-
-
-async def copied(tables: Books, rows: int) -> None:
-    async def there() -> bool:
-        return bool(await tables.value("SELECT count(*) = $1 FROM target", rows))
-
-    await until(there, f"{rows} rows are copied")
-
-
-async def all_copied(tables: Books) -> str:
-    return str(await tables.value("SELECT count(*) || ' ' || count(DISTINCT value) FROM target"))
-
-
 async def test_a_stop_ends_behind_the_current_chunk_and_a_restart_goes_on_there(
-    daemons: Daemons, tables: Books
+    daemons: Daemons, tables: StepTables
 ) -> None:
-    await daemons.start()
+    running = await daemons.start(pool={"stop_grace": 60.0})
     job_id = await tables.submit("CopiesStepwise")
-    await open_door(tables, 2)
-    await copied(tables, 20)
+    await tables.open_door(2)
+    await tables.at_the_door(behind=2)
 
     await tables.stop(job_id)
-    await open_door(tables)
+    await running.told_to_end()
+    await tables.open_door()
 
     job = await tables.is_in(job_id, "ABORTED", "SUCCEEDED", "FAILED")
     assert (job["status"], await tables.value("SELECT count(*) FROM target")) == ("ABORTED", 30)
-    await open_door(tables, 100)
+    await tables.open_door(100)
     (result,) = await Commands().restart(tables.connection, [job_id])
     assert result.accepted
     await tables.is_in(job_id, "SUCCEEDED")
-    assert await all_copied(tables) == EVERYTHING
+    assert await tables.all_copied() == EVERYTHING
 
 
-async def test_a_drain_hands_back_behind_the_chunk_and_another_daemon_goes_on(daemons: Daemons, tables: Books) -> None:
-    first = await daemons.start(daemon={"drain_timeout": 30.0})
+async def test_a_drain_hands_back_behind_the_chunk_and_another_daemon_goes_on(
+    daemons: Daemons, tables: StepTables
+) -> None:
+    first = await daemons.start(daemon={"drain_timeout": 60.0})
     job_id = await tables.submit("CopiesStepwise")
-    await open_door(tables, 2)
-    await copied(tables, 20)
+    await tables.open_door(2)
+    await tables.at_the_door(behind=2)
 
     leaving = asyncio.create_task(first.leave())
-    await asyncio.sleep(0)
-    await open_door(tables)
+    await first.told_to_end()
+    await tables.open_door()
     await leaving
 
     job = await tables.job(job_id)
     assert (job["status"], job["attempt"], await tables.value("SELECT count(*) FROM target")) == ("QUEUED", 0, 30)
-    await open_door(tables, 100)
+    await tables.open_door(100)
     await daemons.start()
     await tables.is_in(job_id, "SUCCEEDED")
-    assert await all_copied(tables) == EVERYTHING
+    assert await tables.all_copied() == EVERYTHING
 
 
 async def test_a_killed_daemons_chunk_is_rolled_back_and_the_next_run_repeats_only_that(
-    processes: Processes, tables: Books
+    processes: Processes, tables: StepTables
 ) -> None:
     settings = {"daemon__lease": 1.0, "daemon__heartbeat": 0.2}
     first = await processes.start(**settings)
     job_id = await tables.submit("CopiesStepwise")
-    await open_door(tables, 3)
-    await copied(tables, 30)
+    await tables.open_door(3)
+    await tables.copied(30)
 
     first.send(signal.SIGKILL)
     await first.ended()
-    await open_door(tables, 100)
+    await tables.open_door(100)
     await processes.start(**settings)
 
     job = await tables.is_in(job_id, "SUCCEEDED", "FAILED", "ABORTED")
     assert (job["status"], job["run"], job["lost_runs"]) == ("SUCCEEDED", 2, 0)
     assert await tables.value("SELECT array_agg(ending) FROM jobservice.job_run") == ["lost"]
-    assert await all_copied(tables) == EVERYTHING
+    assert await tables.all_copied() == EVERYTHING
     counts = await tables.connection.fetchrow("SELECT read, written, commits FROM jobservice.step_execution")
     assert tuple(counts) == (95, 95, 10)
 
 
-async def test_of_eight_starts_at_once_one_runs_and_the_others_are_told_which(daemons: Daemons, tables: Books) -> None:
+async def test_of_eight_starts_at_once_one_runs_and_the_others_are_told_which(
+    daemons: Daemons, tables: StepTables
+) -> None:
     await daemons.start()
 
     ids = await tables.submit_many([{"job_class": "CopiesStepwise", "parameters": {"note": str(n)}} for n in range(8)])
@@ -122,17 +105,17 @@ async def test_of_eight_starts_at_once_one_runs_and_the_others_are_told_which(da
         return bool(await tables.value(refused) == 7)
 
     await until(seven, "seven are refused")
-    await open_door(tables, 100)
+    await tables.open_door(100)
     await tables.all_final()
     rows = await tables.connection.fetch(
         "SELECT id, status, error_message FROM jobservice.job_info WHERE id = ANY ($1)", ids
     )
     (winner,) = [row["id"] for row in rows if row["status"] == "SUCCEEDED"]
     assert all(str(winner) in row["error_message"] for row in rows if row["status"] == "FAILED")
-    assert await all_copied(tables) == EVERYTHING
+    assert await tables.all_copied() == EVERYTHING
 
 
-async def test_listeners_are_told_symmetrically_and_harm_nothing(daemons: Daemons, tables: Books) -> None:
+async def test_listeners_are_told_symmetrically_and_harm_nothing(daemons: Daemons, tables: StepTables) -> None:
     await daemons.start()
     await tables.connection.execute("UPDATE source SET value = -1 WHERE id = 95")
 
@@ -151,14 +134,14 @@ async def test_listeners_are_told_symmetrically_and_harm_nothing(daemons: Daemon
     ]
 
 
-async def test_a_chunk_that_cannot_be_written_is_written_item_by_item(daemons: Daemons, tables: Books) -> None:
+async def test_a_chunk_that_cannot_be_written_is_written_item_by_item(daemons: Daemons, tables: StepTables) -> None:
     await daemons.start()
 
     job_id = await tables.submit("WritesSingly")
 
     job = await tables.is_in(job_id, "SUCCEEDED", "FAILED", "ABORTED")
     assert job["status"] == "SUCCEEDED", job["stack_trace"]
-    assert await all_copied(tables) == "94 94"
+    assert await tables.all_copied() == "94 94"
     assert [line for line in DIARY.lines if line.startswith("on_")] == [
         "on_retry write 1",
         "on_retry write 1",
@@ -167,7 +150,7 @@ async def test_a_chunk_that_cannot_be_written_is_written_item_by_item(daemons: D
 
 
 async def test_a_step_stands_in_for_one_that_fails_and_a_condition_leaves_one_out(
-    daemons: Daemons, tables: Books
+    daemons: Daemons, tables: StepTables
 ) -> None:
     await daemons.start()
 
@@ -181,7 +164,7 @@ async def test_a_step_stands_in_for_one_that_fails_and_a_condition_leaves_one_ou
 
 
 async def test_a_step_starts_as_often_as_it_may_and_a_complete_one_again_where_it_says_so(
-    daemons: Daemons, tables: Books
+    daemons: Daemons, tables: StepTables
 ) -> None:
     await daemons.start()
     job_id = await tables.submit("StartsTwice")
@@ -195,7 +178,7 @@ async def test_a_step_starts_as_often_as_it_may_and_a_complete_one_again_where_i
     assert await tables.value("SELECT count(*) FROM tally") == 4, "the first step ran again with each restart"
 
 
-async def test_a_class_that_prevents_restarts_is_never_executed_twice(daemons: Daemons, tables: Books) -> None:
+async def test_a_class_that_prevents_restarts_is_never_executed_twice(daemons: Daemons, tables: StepTables) -> None:
     await daemons.start()
     job_id = await tables.submit("OnlyOnce")
     await tables.is_in(job_id, "FAILED")
@@ -210,10 +193,10 @@ async def test_a_class_that_prevents_restarts_is_never_executed_twice(daemons: D
     assert await tables.value("SELECT sum(starts) FROM jobservice.step_execution") == 1
 
 
-async def test_progress_is_that_of_the_counted_items_of_all_steps(daemons: Daemons, tables: Books) -> None:
-    await daemons.start()
+async def test_progress_is_that_of_the_counted_items_of_all_steps(daemons: Daemons, tables: StepTables) -> None:
+    running = await daemons.start()
     job_id = await tables.submit("CopiesTwice")
-    await open_door(tables, 2)
+    await tables.open_door(2)
 
     async def told() -> bool:
         job = await tables.job(job_id)
@@ -221,5 +204,6 @@ async def test_progress_is_that_of_the_counted_items_of_all_steps(daemons: Daemo
 
     await until(told, "115 of 190 are told")
     await tables.stop(job_id)
-    await open_door(tables)
+    await running.told_to_end()
+    await tables.open_door()
     await tables.is_in(job_id, "ABORTED")

@@ -68,10 +68,10 @@ async def test_a_daemon_killed_amid_the_parts_loses_no_item_and_doubles_none(
 async def test_a_stop_ends_every_part_behind_its_chunk_and_a_restart_at_once_does_the_rest(
     daemons: Daemons, tables: StepTables
 ) -> None:
-    await daemons.start(pool={"stop_grace": 60.0})
+    running = await daemons.start(pool={"stop_grace": 60.0})
     job_id = await tables.submit("PartsWaitForDoors")
     await tables.open_door(1)
-    await tables.copied(3 * 8)
+    await tables.at_the_door(behind=1, parts=8)
 
     await tables.stop(job_id)
     status_at_once = (await tables.job(job_id))["status"]
@@ -82,6 +82,7 @@ async def test_a_stop_ends_every_part_behind_its_chunk_and_a_restart_at_once_doe
         return bool((job["status"], job["held"]) == ("PENDING", "parts"))
 
     await until(waits_again, "the restarted job waits for its parts")
+    await running.told_to_end(8)
     await tables.open_door(1)
 
     async def all_stopped() -> bool:
