@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import structlog
 
 import jobservice
+from jobservice.condition import Condition
 from jobservice.config import Settings
 from jobservice.deadlines import done_within, set_within
 from jobservice.domain.errors import UnavailableError
@@ -65,13 +66,18 @@ class Daemon:
         self._draining = asyncio.Event()
         self._at_once = asyncio.Event()
         self._lost = asyncio.Event()
-        self._started_at = time.monotonic()
         self._parts = Parts(
             settings=settings, registry=registry, daemon_id=self.id, run=run, maintenance=maintenance, ears=self
         )
         self._superior = superior
+        self._condition = Condition(
+            self._parts, draining=self._draining.is_set, lost=self._lost.is_set, started_at=time.monotonic()
+        )
         self._health = HealthServer(
-            settings.daemon.http_host, settings.daemon.http_port, live=self._live, ready=self.readiness
+            settings.daemon.http_host,
+            settings.daemon.http_port,
+            live=self._condition.live,
+            ready=self._condition.readiness,
         )
 
     # What the outside does.
@@ -183,8 +189,10 @@ class Daemon:
         ended.cancel()
         await self._hand_back()
         with_events = await done_within(self._parts.writer.drained(), LAST_EVENTS_SECONDS)
-        with_events = with_events and await done_within(self._parts.relay.drained(), LAST_EVENTS_SECONDS)
-        with_events = with_events and await done_within(self._parts.pipeline_sweep.drained(), LAST_EVENTS_SECONDS)
+        with_events = with_events and await done_within(self._parts.publishing.relay.drained(), LAST_EVENTS_SECONDS)
+        with_events = with_events and await done_within(
+            self._parts.publishing.pipeline_sweep.drained(), LAST_EVENTS_SECONDS
+        )
         await done_within(
             self._parts.writer.tidied(), LAST_EVENTS_SECONDS
         )  # or others publish once more what is published
@@ -225,6 +233,10 @@ class Daemon:
         for session in (self._parts.claim_session, self._parts.writer_session, self._parts.intake_session):
             await session.close()
 
+    def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Whether it can do its work now, and the facts that tell why."""
+        return self._condition.readiness()
+
     # What is heard.
 
     def is_draining(self) -> bool:
@@ -239,8 +251,8 @@ class Daemon:
         signals = Signals(
             wake=self._heard_wake,
             stop=self._heard_stop,
-            due=lambda _: self._parts.due_loop.wake(),
-            facts=lambda _: self._parts.sweep(),
+            due=lambda _: self._parts.housekeeping.due_soon(),
+            facts=lambda _: self._parts.publishing.sweep(),
             drain=self._heard_drain,
         )
         await listen(connection, self._settings.database.schema_name, signals)
@@ -260,49 +272,3 @@ class Daemon:
 
     async def told_to_drain(self, daemon_id: UUID | None) -> None:
         self._heard_drain("" if daemon_id is None else str(daemon_id))
-
-    # What health says.
-
-    def _live(self) -> dict[str, Any]:
-        return {
-            "daemon_id": str(self.id),
-            "uptime_seconds": round(time.monotonic() - self._started_at, 1),
-            "loop_lag_seconds": round(self._parts.heartbeat.loop_lag_seconds, 3),
-        }
-
-    def readiness(self) -> tuple[bool, dict[str, Any]]:
-        """Whether it can do its work now, and the facts that tell why."""
-        now = time.monotonic()
-        trouble = self._parts.database_trouble
-        database = self._parts.claim_session.connected and trouble is None
-        claimed_at = self._parts.scheduler.claimed_at
-        ready = database and self._parts.link.connected and not self._draining.is_set() and not self._lost.is_set()
-        return ready, {
-            **self._live(),
-            "database": database,
-            "database_error": trouble,
-            "broker": self._parts.link.connected,
-            "broker_blocked": self._parts.link.blocked,
-            "draining": self._draining.is_set(),
-            "running": self._parts.pool.running,
-            "stuck": self._parts.pool.stuck,
-            "capacity": self._parts.pool.capacity,
-            "uncommitted": self._parts.writer.waiting,
-            "stale_reports": self._parts.in_flight.stale_reports,
-            "claim_age_seconds": None if claimed_at is None else round(now - claimed_at, 3),
-            "heartbeat_age_seconds": round(now - self._parts.heartbeat.beat_at, 3),
-            "outbox_age_seconds": round(self._parts.relay.lag_seconds, 3),
-            "outbox_behind": self._parts.relay.behind,
-            "queued": self._parts.observation.waiting.queued,
-            "oldest_queued_seconds": self._parts.observation.waiting.oldest_seconds,
-            "rejected": self._parts.observation.rejected,
-            **self._room(),
-        }
-
-    def _room(self) -> dict[str, Any]:
-        watch = self._parts.workspace_watch
-        return {
-            "workspace_used_percent": None if watch.room is None else round(watch.room.used_percent, 1),
-            "workspace_full": watch.full,
-            "workspace_tenants_over": list(watch.tenants_over),
-        }

@@ -7,13 +7,11 @@ import structlog
 
 from jobservice.broker.connection import BrokerLink
 from jobservice.broker.names import BrokerNames
-from jobservice.broker.publisher import Publisher
 from jobservice.broker.topology import declare
 from jobservice.config import Settings
 from jobservice.domain.breaker import BreakerRule
 from jobservice.doors import Doors
-from jobservice.events.pipeline_sweep import PipelineSweep
-from jobservice.events.relay import Relay
+from jobservice.housekeeping import Housekeeping
 from jobservice.leases.comparison import Comparison
 from jobservice.leases.heartbeat import Heartbeat
 from jobservice.leases.watch import Stillness, Watch
@@ -23,14 +21,9 @@ from jobservice.lifecycle.class_holds import ClassHolds
 from jobservice.lifecycle.progress_writer import ProgressWriter
 from jobservice.lifecycle.rescue import Rescuer
 from jobservice.lifecycle.status_writer import StatusWriter
-from jobservice.lifecycle.upkeep import Upkeep
 from jobservice.loop import Loop
-from jobservice.maintenance.audit import INTERVAL as AUDIT_INTERVAL
-from jobservice.maintenance.audit import Audit
-from jobservice.maintenance.due import DueWork
 from jobservice.maintenance.observation import INTERVAL as OBSERVATION_INTERVAL
 from jobservice.maintenance.observation import Observation
-from jobservice.maintenance.retention import Retention
 from jobservice.maintenance.workspace_watch import INTERVAL as WATCH_INTERVAL
 from jobservice.maintenance.workspace_watch import WorkspaceWatch
 from jobservice.pool.executors import AsyncioExecutor, ThreadExecutor
@@ -40,25 +33,22 @@ from jobservice.pool.process_executor import ProcessExecutor
 from jobservice.pool.steps_executor import StepsExecutor
 from jobservice.pool.workspace import Workspaces
 from jobservice.pool.workspace_owner import SWEEP_INTERVAL, WorkspaceOwner
+from jobservice.publishing import Publishing
 from jobservice.scheduler.scheduler import Scheduler
 from jobservice.scheduler.unknown_class import UnknownClassPolicy
 from jobservice.schedules.configuration import ScheduleConfiguration
-from jobservice.schedules.firing import Firing
 from jobservice.sdk.registry import Registry
 from jobservice.steps.connections import StepConnections
 from jobservice.steps.runner import StepRunner
 from jobservice.store.backlog import Backlog
 from jobservice.store.daemons import Daemons
 from jobservice.store.outbox import Outbox
-from jobservice.store.pipeline_outbox import PipelineOutbox
 from jobservice.store.session import PINNED_PLANS, Session
-from jobservice.workflow.cleaning import PipelineCleaner
 from jobservice.workflow.settling import Settler
 
 log = structlog.get_logger(__name__)
 
 FLUSH_INTERVAL = 1.0
-RELAY_INTERVAL = 1.0
 BREAKER_INTERVAL = 60.0
 SELDOM = 5
 """How many polls an idle scheduler waits where the look for due work looks for jobs, too: in case that is held up."""
@@ -94,7 +84,6 @@ class Parts:
             queues=settings.daemon.queues,
         )
         self.settler = Settler(schema=schema)
-        self._outbox = Outbox(schema=schema)
         self.claim_session = Session(url=url, name="claim", owner=daemon_id)
         self.writer_session = Session(url=url, name="writer", owner=daemon_id, settings=PINNED_PLANS)
         self.intake_session = Session(url=url, name="intake", owner=daemon_id, on_connect=ears.listen)
@@ -133,34 +122,24 @@ class Parts:
             session=self.writer_session,
             daemon_id=self.id,
             schema=schema,
-            publish=lambda committed: self.relay.offer(committed),
+            publish=lambda committed: self.publishing.relay.offer(committed),
             listener=self.in_flight,
             follower=self.settler,
             wake=lambda: self._writer_loop.wake(),
-            due_soon=lambda: self.due_loop.wake(),
+            due_soon=lambda: self.housekeeping.due_soon(),
             first_published=first_published(submissions=self._settings.events.submissions),
         )
         self._writer_loop = Loop(name="writer", run_once=self.writer.run_once, interval=FLUSH_INTERVAL)
-        self.relay = Relay(
+        self.publishing = Publishing(
             session=self.intake_session,
-            outbox=self._outbox,
-            publisher=Publisher(link=self.link, exchange=self._names.events),
+            link=self.link,
+            names=self._names,
             daemon_id=self.id,
+            schema=schema,
             result_max_bytes=self._settings.events.result_max_bytes,
             confirm=self.writer.confirm,
-            wake=lambda: self._relay_loop.wake(),
         )
-        self._relay_loop = Loop(name="relay", run_once=self.relay.run_once, interval=RELAY_INTERVAL)
-        self.pipeline_sweep = PipelineSweep(
-            session=self.intake_session,
-            outbox=PipelineOutbox(schema=schema),
-            publisher=Publisher(link=self.link, exchange=self._names.pipelines),
-            wake=lambda: self._pipeline_loop.wake(),
-        )
-        self._pipeline_loop = Loop(
-            name="pipeline events", run_once=self.pipeline_sweep.run_once, interval=RELAY_INTERVAL
-        )
-        self._loops_of_writing = [self._writer_loop, self._relay_loop, self._pipeline_loop]
+        self._loops_of_writing = [self._writer_loop, *self.publishing.loops]
 
     def _build_breaker(self, schema: str) -> Breaker:
         breaker = Breaker(
@@ -220,7 +199,7 @@ class Parts:
             daemon_id=self.id,
             queues=settings.daemon.queues,
             pool=self.pool,
-            publish=self.relay.offer,
+            publish=self.publishing.relay.offer,
             doubt=self.compare,
             withheld=lambda: self.workspace_watch.withheld,
             wake=lambda: self.scheduler_loop.wake(),
@@ -260,11 +239,11 @@ class Parts:
         self._comparison = Comparison(
             session=self.claim_session,
             daemons=self.daemons,
-            outbox=self._outbox,
+            outbox=Outbox(schema=schema),
             daemon_id=self.id,
             in_flight=self.in_flight,
             writer=self.writer,
-            relay=self.relay,
+            relay=self.publishing.relay,
         )
         self.comparison_loop = Loop(
             name="comparison", run_once=self._comparison.run_once, interval=settings.daemon.heartbeat
@@ -278,34 +257,18 @@ class Parts:
             rescued=self._rescued,
         )
         watch_loop = Loop(name="watch", run_once=watch.run_once, interval=settings.daemon.heartbeat)
-        upkeep = Upkeep(schema=schema, follower=self.settler)
-        due = DueWork(
+        self.housekeeping = Housekeeping(
+            settings=settings,
             session=self.intake_session,
-            upkeep=upkeep,
             claimer=self._claimer,
             settler=self.settler,
-            firing=Firing(schema=schema),
-            sweep=self.sweep,
+            sweep=self.publishing.sweep,
             queued=lambda: self.scheduler_loop.wake(),
             queues=settings.daemon.queues if self._runs_jobs else (),
-            poll=settings.daemon.poll,
         )
-        self.due_loop = Loop(name="due", run_once=due.run_once, interval=settings.daemon.poll)
-        retention = Retention(
-            session=self.intake_session,
-            upkeep=upkeep,
-            cleaner=PipelineCleaner(schema=schema),
-            succeeded=settings.retention.succeeded,
-            failed=settings.retention.failed,
-            pending=settings.retention.pending,
-            instances=settings.retention.instances,
-        )
-        retention_loop = Loop(name="retention", run_once=retention.run_once, interval=60.0)
-        audit = Audit(session=self.intake_session, upkeep=upkeep)
-        audit_loop = Loop(name="audit", run_once=audit.run_once, interval=AUDIT_INTERVAL)
         self._loops_of_upkeep = [self.comparison_loop, watch_loop]
         if self._maintains:
-            self._loops_of_upkeep += [self.due_loop, retention_loop, audit_loop]
+            self._loops_of_upkeep += self.housekeeping.loops
 
     @property
     def database_trouble(self) -> str | None:
@@ -322,11 +285,6 @@ class Parts:
         self._comparison.doubt()
         self.comparison_loop.wake()
 
-    def sweep(self) -> None:
-        """Facts were written that no living daemon publishes by itself."""
-        self.relay.sweep()
-        self.pipeline_sweep.sweep()
-
     def _rescued(self) -> None:
-        self.sweep()
+        self.publishing.sweep()
         self.scheduler_loop.wake()

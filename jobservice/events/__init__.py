@@ -1,1 +1,1 @@
-"""The relay: from committed facts to confirmed events, at least once, and in order per job."""
+"""From committed facts, of jobs and of pipelines, to confirmed events: at least once, and in order per job."""

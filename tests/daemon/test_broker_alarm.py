@@ -102,7 +102,7 @@ async def test_jobs_go_on_through_a_memory_alarm_and_their_events_come_in_order_
 @contextmanager
 def impatient(running: Running) -> Iterator[None]:
     """What its half minute does to a publisher that is blocked, moments do; a busy broker is given all its time."""
-    publisher = running.daemon._parts.relay._publisher
+    publisher = running.daemon._parts.publishing.relay._publisher
     patience, publisher._deadline = publisher._deadline, 1.0
     yield
     publisher._deadline = patience
@@ -114,7 +114,7 @@ async def _publishing_failed(running: Running, times: int) -> bool:
 
 
 def held_facts(running: Running) -> int:
-    return running.daemon._parts.relay._facts_held
+    return running.daemon._parts.publishing.relay._facts_held
 
 
 async def test_a_message_sent_during_the_alarm_makes_one_job_and_holds_up_nobody(
@@ -222,7 +222,7 @@ async def test_thousands_of_jobs_that_end_while_the_broker_is_dead_are_told_in_o
 def sizes_of_batches(running: Running, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """What the relay hands over at once from now on."""
     sizes: list[int] = []
-    publisher = running.daemon._parts.relay._publisher
+    publisher = running.daemon._parts.publishing.relay._publisher
     publish = publisher.publish
 
     async def counted(messages: Sequence[Any]) -> None:

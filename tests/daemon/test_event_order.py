@@ -108,7 +108,7 @@ async def test_a_broker_that_confirms_nothing_fills_no_memory_and_nothing_is_los
 
 
 def held_facts(running: Running) -> int:
-    return running.daemon._parts.relay._facts_held
+    return running.daemon._parts.publishing.relay._facts_held
 
 
 async def test_rows_that_cannot_be_told_are_set_aside_and_hold_up_nobody(
