@@ -6,10 +6,7 @@ waits for this nor is waited for.
 """
 
 import asyncio
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from itertools import accumulate
-from typing import Protocol
 
 import structlog
 
@@ -18,27 +15,20 @@ from jobservice.broker.frames import OutgoingMessage
 from jobservice.broker.pipeline_messages import pipeline_event_message
 from jobservice.domain.class_facts import ClassFact
 from jobservice.domain.pipeline_facts import PipelineFact
+from jobservice.events.batches import EventPublisher, at_once
 from jobservice.store.pipeline_outbox import PipelineOutbox, PipelineRow
 from jobservice.store.session import Session
 
 log = structlog.get_logger(__name__)
 
 ROWS_AT_ONCE = 500
-FACTS_AT_ONCE = 3_000
-"""And one row at least: what a busy broker confirms in time."""
-
-
-class PipelinePublisher(Protocol):
-    """Publishes in order and returns when the broker has all; BrokerUnavailable otherwise."""
-
-    async def publish(self, messages: Sequence[OutgoingMessage]) -> None: ...
 
 
 class PipelineSweep:
     """`run_once` belongs to a Loop."""
 
     def __init__(
-        self, *, session: Session, outbox: PipelineOutbox, publisher: PipelinePublisher, wake: Callable[[], None]
+        self, *, session: Session, outbox: PipelineOutbox, publisher: EventPublisher, wake: Callable[[], None]
     ) -> None:
         self._session = session
         self._outbox = outbox
@@ -94,7 +84,7 @@ class PipelineSweep:
             if row.problem is not None:
                 await self._set_aside(row.id, row.problem)
         good = [row for row in rows if row.problem is None]
-        batch = good[: max(1, bisect_right(list(accumulate(len(row.facts) for row in good)), FACTS_AT_ONCE))]
+        batch = at_once(good)
         if batch:
             await self._publish(batch)
         return len(rows) == ROWS_AT_ONCE or len(batch) < len(good)

@@ -13,11 +13,7 @@ Rows of clients and of dead daemons are swept by one daemon at a time, by id, on
 
 import asyncio
 import time
-from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from itertools import accumulate
-from typing import Protocol
 from uuid import UUID
 
 import structlog
@@ -26,25 +22,17 @@ from jobservice.broker.frames import OutgoingMessage
 from jobservice.broker.messages import event_message
 from jobservice.domain.facts import Committed, Fact, JobCard
 from jobservice.domain.states import JobStatus
+from jobservice.events import batches
+from jobservice.events.batches import EventPublisher, at_once
+from jobservice.events.memory import Memory
 from jobservice.store.outbox import Outbox, OutboxRow, StoredCard
 from jobservice.store.session import Session
 
 log = structlog.get_logger(__name__)
 
-FACTS_IN_MEMORY = 20_000
-"""Above this many the relay falls behind and reads from the outbox: memory is bounded, the outbox is not."""
-RESULTS_IN_MEMORY = 16 * 1024 * 1024
-"""The same for the characters of their results."""
-FACTS_AT_ONCE = 3_000
 ROWS_AT_ONCE = 100
 FIRST_PUBLISHED = 2
 """Sequence of the first fact that can have an earlier published one only where submissions are published too."""
-
-
-class EventPublisher(Protocol):
-    """Publishes in order and returns when the broker has all; BrokerUnavailable otherwise."""
-
-    async def publish(self, messages: Sequence[OutgoingMessage]) -> None: ...
 
 
 class Relay:
@@ -68,10 +56,7 @@ class Relay:
         self._result_max_bytes = result_max_bytes
         self._confirm = confirm
         self._wake = wake
-        self._memory: deque[Committed] = deque()
-        self._facts_held = 0
-        self._results_held = 0
-        self._held: set[int] = set()
+        self._memory = Memory()
         self._behind = False
         self._dropped = 0
         self._sweep_wanted = True
@@ -95,19 +80,10 @@ class Relay:
         """A transaction of this daemon is committed; its events are due."""
         self._oldest_since = self._oldest_since or time.monotonic()
         self._idle.clear()
-        results = _result_size(committed)
-        if not self._behind and (
-            self._facts_held + len(committed.facts) > FACTS_IN_MEMORY
-            or (self._memory and self._results_held + results > RESULTS_IN_MEMORY)
-        ):
+        if not self._behind and not self._memory.keep(committed):
             self._fall_behind("memory is full")
         if self._behind:
             self._dropped += 1
-        else:
-            self._memory.append(committed)
-            self._held.add(committed.outbox_id)
-            self._facts_held += len(committed.facts)
-            self._results_held += results
         self._wake()
 
     def sweep(self) -> None:
@@ -123,7 +99,7 @@ class Relay:
 
     def holds(self, outbox_id: int) -> bool:
         """Whether memory holds this row, unpublished."""
-        return outbox_id in self._held
+        return self._memory.holds(outbox_id)
 
     async def drained(self) -> None:
         """Returns when everything offered so far is confirmed."""
@@ -144,7 +120,7 @@ class Relay:
         return None
 
     async def _publish_memory(self) -> None:
-        batch = self._next_batch()
+        batch = self._memory.take(batches.FACTS_AT_ONCE)
         try:
             messages = await self._messages_of(batch)
             await self._publisher.publish(messages)
@@ -153,20 +129,8 @@ class Relay:
             raise
         self.published += len(messages)
         for committed in batch:
-            self._held.discard(committed.outbox_id)
+            self._memory.confirm(committed.outbox_id)
             self._confirm(committed.outbox_id)
-
-    def _next_batch(self) -> list[Committed]:
-        """From the front, up to about FACTS_AT_ONCE; they leave memory, and `_held` when they are confirmed."""
-        batch: list[Committed] = []
-        facts = 0
-        while self._memory and (not batch or facts + len(self._memory[0].facts) <= FACTS_AT_ONCE):
-            committed = self._memory.popleft()
-            facts += len(committed.facts)
-            batch.append(committed)
-            self._results_held -= _result_size(committed)
-        self._facts_held -= facts
-        return batch
 
     async def _messages_of(self, batch: Sequence[Committed]) -> list[OutgoingMessage]:
         messages: list[OutgoingMessage] = []
@@ -190,7 +154,7 @@ class Relay:
         """Publishes own rows by id. Memory is used again once a look finds none and nothing was dropped meanwhile."""
         dropped = self._dropped
         async with self._session.use() as connection:
-            rows = _at_once(await self._outbox.own(connection, self._daemon_id, limit=ROWS_AT_ONCE))
+            rows = at_once(await self._outbox.own(connection, self._daemon_id, limit=ROWS_AT_ONCE))
         if rows:
             await self._publish_rows(rows)
         elif self._dropped == dropped:
@@ -217,7 +181,7 @@ class Relay:
     async def _sweep_rows(self) -> bool:
         async with self._session.use() as connection:
             found = await self._outbox.ownerless(connection, limit=ROWS_AT_ONCE)
-        rows = _at_once(found)
+        rows = at_once(found)
         if rows:
             await self._publish_rows(rows)
         return len(found) == ROWS_AT_ONCE or len(rows) < len(found)
@@ -273,22 +237,9 @@ class Relay:
 
     def _fall_behind(self, reason: str) -> None:
         if not self._behind:
-            log.warning("relay.fall_behind", reason=reason, facts_in_memory=self._facts_held)
+            log.warning("relay.fall_behind", reason=reason, facts_in_memory=self._memory.facts)
         self._behind = True
         self._memory.clear()
-        self._held.clear()
-        self._facts_held = 0
-        self._results_held = 0
-
-
-def _result_size(committed: Committed) -> int:
-    return sum(map(len, committed.results.values()))
-
-
-def _at_once(rows: Sequence[OutboxRow]) -> Sequence[OutboxRow]:
-    """From the front, up to about FACTS_AT_ONCE, and one row at least: what a busy broker confirms in time."""
-    facts = list(accumulate(len(row.facts) for row in rows))
-    return rows[: max(1, bisect_right(facts, FACTS_AT_ONCE))]
 
 
 def _by_sequence(

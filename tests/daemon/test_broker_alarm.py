@@ -36,8 +36,8 @@ def amqp_url(stack: PrivateStack) -> str:
 @pytest.fixture(autouse=True)
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is full soon: thousands of events do what millions do."""
-    monkeypatch.setattr("jobservice.events.relay.FACTS_IN_MEMORY", FACTS)
-    monkeypatch.setattr("jobservice.events.relay.FACTS_AT_ONCE", FACTS_AT_ONCE)
+    monkeypatch.setattr("jobservice.events.memory.FACTS_IN_MEMORY", FACTS)
+    monkeypatch.setattr("jobservice.events.batches.FACTS_AT_ONCE", FACTS_AT_ONCE)
 
 
 async def readiness(running: Running) -> tuple[int, dict[str, Any]]:
@@ -114,7 +114,7 @@ async def _publishing_failed(running: Running, times: int) -> bool:
 
 
 def held_facts(running: Running) -> int:
-    return running.daemon._parts.publishing.relay._facts_held
+    return running.daemon._parts.publishing.relay._memory.facts
 
 
 async def test_a_message_sent_during_the_alarm_makes_one_job_and_holds_up_nobody(

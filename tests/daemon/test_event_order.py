@@ -78,7 +78,7 @@ async def _all_failed_twice(books: Books) -> bool:
 async def test_a_daemon_whose_memory_is_always_full_tells_all_from_the_outbox(
     daemons: Daemons, books: Books, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobservice.events.relay.FACTS_IN_MEMORY", 5)
+    monkeypatch.setattr("jobservice.events.memory.FACTS_IN_MEMORY", 5)
     await daemons.start()
     await daemons.start()
 
@@ -92,7 +92,7 @@ async def test_a_daemon_whose_memory_is_always_full_tells_all_from_the_outbox(
 async def test_a_broker_that_confirms_nothing_fills_no_memory_and_nothing_is_lost_when_it_does(
     daemons: Daemons, broker: Outage, books: Books, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobservice.events.relay.FACTS_IN_MEMORY", 100)
+    monkeypatch.setattr("jobservice.events.memory.FACTS_IN_MEMORY", 100)
     running = await daemons.start()
     await recorder.has(await books.submit("NoOp"), "TO_BE_RUN", "RUNNING", "SUCCEEDED")
 
@@ -108,7 +108,7 @@ async def test_a_broker_that_confirms_nothing_fills_no_memory_and_nothing_is_los
 
 
 def held_facts(running: Running) -> int:
-    return running.daemon._parts.publishing.relay._facts_held
+    return running.daemon._parts.publishing.relay._memory.facts
 
 
 async def test_rows_that_cannot_be_told_are_set_aside_and_hold_up_nobody(

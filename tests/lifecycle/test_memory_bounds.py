@@ -12,7 +12,8 @@ from writers import WriterOf
 from jobservice.domain.facts import Committed, Fact, JobCard
 from jobservice.domain.outcomes import Succeeded
 from jobservice.domain.states import JobStatus
-from jobservice.events.relay import FACTS_IN_MEMORY, RESULTS_IN_MEMORY, Relay
+from jobservice.events.memory import FACTS_IN_MEMORY, RESULTS_IN_MEMORY
+from jobservice.events.relay import Relay
 from jobservice.lifecycle.claim import Claimer
 from jobservice.lifecycle.status_writer import RESULT_TOLD, RESULTS_AT_ONCE
 
