@@ -97,10 +97,10 @@ class Place:
             self._store.mv(self.path, other.path)
 
     def remove(self) -> None:
-        """Nothing where it is not."""
-        self._store.invalidate_cache()
-        with suppress(FileNotFoundError):
-            self._store.rm(self.path)
+        """Nothing where it is not: asked before, since each store has an error of its own for that."""
+        if self.exists():
+            with suppress(FileNotFoundError):
+                self._store.rm(self.path)
 
     def make_directory(self) -> None:
         """That in which the file is to be."""
@@ -122,8 +122,9 @@ class Place:
 
     def remove_tree(self) -> None:
         """A directory and what is in it."""
-        with suppress(FileNotFoundError):
-            self._store.rm(self.path, recursive=True)
+        if self.exists():
+            with suppress(FileNotFoundError):
+                self._store.rm(self.path, recursive=True)
 
 
 def sync(stream: Any) -> None:

@@ -1,5 +1,6 @@
 """Writers of files: what they write is read back, and after a failure goes on where it was committed, byte for byte."""
 
+import ftplib
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -284,6 +285,28 @@ def test_a_store_that_lists_names_without_their_directory_is_written_like_any_ot
     written(writer, PLANS)
 
     assert read(CsvReader(f"memory://{tmp_path}/plans.csv", Plan)) == PLANS
+
+
+def test_parts_are_merged_in_a_store_that_calls_the_removal_of_nothing_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed = MemoryFileSystem.rm
+
+    def rm(self: Any, path: str, recursive: bool = False, **more: Any) -> Any:  # as fsspec's FTP does
+        if not self.exists(path):
+            raise ftplib.error_perm("550 No such file or directory.")
+        return removed(self, path, recursive=recursive, **more)
+
+    monkeypatch.setattr(MemoryFileSystem, "rm", rm)
+    writer = CsvWriter(f"memory://{tmp_path}/plans.csv", Plan, checksum=Checksum("md5"))
+
+    in_parts(writer, [PLANS[:1], PLANS[1:]])
+    context = written(writer, PLANS)
+    writer.open(context)  # the run was lost behind its end
+    writer.close(context)
+
+    assert read(CsvReader(f"memory://{tmp_path}/plans.csv", Plan, checksum=Checksum("md5"))) == PLANS
+    assert names_in(tmp_path, "memory") == ["plans.csv", "plans.csv.md5"]
 
 
 def names_in(directory: Path, store: str) -> list[str]:
