@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import aiohttp
 import aiormq
 import asyncpg
 import psutil
@@ -197,6 +198,16 @@ class Running:
     def id(self) -> UUID:
         return self.daemon.id
 
+    async def asked(self, path: str = "/readyz") -> tuple[int, dict[str, Any]]:
+        """What its health server answers, once it listens: on a port that nobody else can have taken before."""
+
+        async def listens() -> Any:
+            return self.daemon._health._runner
+
+        host, port = (await until(listens, "the daemon listens")).addresses[0]
+        async with aiohttp.ClientSession() as session, session.get(f"http://{host}:{port}{path}") as answer:
+            return answer.status, await answer.json()
+
     async def told_to_end(self, runs: int = 1) -> None:
         """Waits until so many of its runs know that they are to end: who has asked is not who is asked."""
 
@@ -249,9 +260,17 @@ class Daemons:
         return await self.go(daemon)
 
     async def go(self, daemon: Daemon) -> Running:
+        running = self._begin(daemon)
+        await self.is_registered(running)
+        return running
+
+    def begin(self, **how: Any) -> Running:
+        """Starts a daemon without waiting for it."""
+        return self._begin(self.build(**how))
+
+    def _begin(self, daemon: Daemon) -> Running:
         running = Running(daemon, asyncio.create_task(daemon.run()))
         self.running.append(running)
-        await self.is_registered(running)
         return running
 
     async def is_registered(self, running: Running) -> None:

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pika
 import pytest
+from outages import kept_port
 from yarl import URL
 
 from jobservice.broker.backoff import Backoff
@@ -90,7 +91,8 @@ class DatabaseProxy:
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._pumps: set[asyncio.Task[None]] = set()
-        self._port = 0
+        self._kept = kept_port()
+        self._port = int(self._kept.getsockname()[1])
         self.lose: str | None = None
         """`commit`, the `answer` to it, a `statement` with a message's id or that it has `stored` one row; once."""
 
@@ -100,7 +102,6 @@ class DatabaseProxy:
 
     async def open(self) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
 
     async def away(self) -> None:
         assert self._server is not None
@@ -112,14 +113,16 @@ class DatabaseProxy:
         for pump in self._pumps:
             pump.cancel()
         await asyncio.gather(*self._pumps, return_exceptions=True)
+        self._kept.close()
 
     def _cut(self) -> None:
         for writer in list(self._writers):
             writer.transport.abort()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)  # before anything is waited for: it may be cut meanwhile
         there, back = await asyncio.open_connection(self._target.host, self._target.port)
-        self._writers |= {writer, back}
+        self._writers.add(back)
         for pumping in (self._up(reader, back), self._down(there, writer)):
             pump = asyncio.create_task(pumping)
             self._pumps.add(pump)

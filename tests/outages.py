@@ -2,8 +2,20 @@
 
 import asyncio
 import contextlib
+import socket
 
 from yarl import URL
+
+
+def kept_port() -> socket.socket:
+    """Holds a port of 127.0.0.1: servers of this process may come and go on it, and nobody else is given it meanwhile.
+
+    Bound, and never listening: who connects while no server is there is refused.
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    return holder
 
 
 class Outage:
@@ -81,6 +93,10 @@ class Outage:
             writer.transport.abort()
             return
         there, back = await asyncio.open_connection(self._target.host, self._target.port)
+        if self._away:  # by now
+            writer.transport.abort()
+            back.transport.abort()
+            return
         line = _Line(writer, back)
         self._lines.append(line)
         for pumping in (self._up(line, reader, back), self._down(line, there, writer)):

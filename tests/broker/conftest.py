@@ -7,6 +7,7 @@ from functools import partial
 
 import pika
 import pytest
+from outages import kept_port
 from pika.adapters.blocking_connection import BlockingChannel
 from yarl import URL
 
@@ -26,7 +27,8 @@ class Proxy:
         self._clients: set[asyncio.StreamWriter] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
-        self.port = 0
+        self._kept = kept_port()
+        self.port = int(self._kept.getsockname()[1])
         self.accepted = 0
 
     @property
@@ -36,7 +38,6 @@ class Proxy:
     async def open(self) -> None:
         self._flowing.set()
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def away(self) -> None:
         """As if the broker had gone: connections cut, new ones refused."""
@@ -64,6 +65,7 @@ class Proxy:
         for pump in self._pumps:
             pump.cancel()
         await asyncio.gather(*self._pumps, return_exceptions=True)
+        self._kept.close()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1

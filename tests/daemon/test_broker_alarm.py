@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-import aiohttp
 import aiormq
 import pytest
 from daemons import SECONDS, Books, Daemons, Recorder, Running, until
@@ -40,17 +39,11 @@ def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobservice.events.batches.FACTS_AT_ONCE", FACTS_AT_ONCE)
 
 
-async def readiness(running: Running) -> tuple[int, dict[str, Any]]:
-    url = f"http://127.0.0.1:{running.daemon._health._runner.addresses[0][1]}/readyz"
-    async with aiohttp.ClientSession() as session, session.get(url) as answer:
-        return answer.status, await answer.json()
-
-
 async def says(running: Running, **wanted: Any) -> dict[str, Any]:
     """Waits until /readyz says this."""
 
     async def told() -> dict[str, Any] | None:
-        _, facts = await readiness(running)
+        _, facts = await running.asked()
         return facts if facts | wanted == facts else None
 
     return await until(told, f"/readyz says {wanted}")

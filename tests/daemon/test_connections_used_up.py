@@ -1,13 +1,11 @@
 """PostgreSQL has no connection left for a daemon: it waits, says why, asks calmly, and goes on when there is room."""
 
-import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
 import asyncpg
 import pytest
 from daemons import Books, Daemons, Recorder, Running, until
@@ -52,27 +50,14 @@ async def account(daemons: Daemons, books: Books) -> AsyncIterator[Account]:
     await books.connection.execute(f"DROP ROLE {name}")
 
 
-def begin(daemons: Daemons) -> Running:
-    """Starts a daemon without waiting for it."""
-    daemon = daemons.build()
-    running = Running(daemon, asyncio.create_task(daemon.run()))
-    daemons.running.append(running)
-    return running
-
-
 async def says(running: Running, *, ok: bool, because: str | None) -> dict[str, Any]:
     """Waits until /readyz says so."""
 
     async def told() -> dict[str, Any] | None:
-        runner = running.daemon._health._runner
-        if runner is None:
-            return None
-        url = f"http://127.0.0.1:{runner.addresses[0][1]}/readyz"
-        async with aiohttp.ClientSession() as session, session.get(url) as answer:
-            facts: dict[str, Any] = await answer.json()
+        status, facts = await running.asked()
         why = facts["database_error"]
         fits = why is None if because is None else because in (why or "")
-        return facts if fits and (answer.status == 200, facts["database"]) == (ok, ok) else None
+        return facts if fits and (status == 200, facts["database"]) == (ok, ok) else None
 
     return await until(told, f"/readyz says {ok}, {because}")
 
@@ -150,7 +135,7 @@ async def test_a_daemon_that_finds_no_room_at_its_start_waits_and_says_why(
     job_id = await books.submit("NoOp")
 
     with capture_logs() as logs:
-        running = begin(daemons)
+        running = daemons.begin()
         await says(running, ok=False, because="too many connections")
         await account.limit(-1)
         await books.is_in(job_id, "SUCCEEDED")

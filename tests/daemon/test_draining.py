@@ -8,23 +8,25 @@ from daemons import Books, Daemons, Process, Processes, Recorder, until
 async def test_a_drain_lets_short_runs_end_and_hands_back_the_long_ones_at_no_attempt(
     daemons: Daemons, books: Books, recorder: Recorder
 ) -> None:
-    running = await daemons.start(daemon={"drain_timeout": 1.0}, pool={"stop_grace": 0.2})
-    file = daemons.directory / "go"
-    short = [await books.submit("Ticks", {"total": 10}) for _ in range(3)]
+    running = await daemons.start(daemon={"drain_timeout": 600.0}, pool={"stop_grace": 0.2})
+    file, soon = daemons.directory / "go", daemons.directory / "soon"
+    short = [await books.submit("Waits", {"file": soon}) for _ in range(3)]
     long = [await books.submit("Forever"), await books.submit("ThreadWaits", {"file": file})]
     deaf = await books.submit("ThreadDeaf", {"file": file})
     for job_id in (*long, deaf, *short):
-        await books.is_in(job_id, "RUNNING", "SUCCEEDED")
+        await books.is_in(job_id, "RUNNING")
 
-    ending = await running.leave()
+    running.daemon.drain()
+    soon.touch()
+    for job_id in short:
+        await books.is_in(job_id, "SUCCEEDED")
+    ending = await running.leave(at_once=True)
 
     assert ending.value == "drained"
     for job_id in (*long, deaf):
         job = await books.job(job_id)
         assert (job["status"], job["run"], job["attempt"], job["lost_runs"]) == ("QUEUED", 1, 0, 0)
         await recorder.has(job_id, "TO_BE_RUN", "RUNNING", "QUEUED")
-    for job_id in short:
-        assert (await books.job(job_id))["status"] == "SUCCEEDED"
     assert await books.value("SELECT count(*) FROM jobservice.outbox") == 0
     assert await books.value("SELECT stopped_at IS NOT NULL FROM jobservice.daemon WHERE id = $1", running.id)
 
@@ -32,6 +34,19 @@ async def test_a_drain_lets_short_runs_end_and_hands_back_the_long_ones_at_no_at
     await daemons.start()
     await books.is_in(long[1], "SUCCEEDED")
     await books.is_in(deaf, "SUCCEEDED")
+
+
+async def test_what_has_not_ended_when_the_drain_has_lasted_long_enough_is_handed_back(
+    daemons: Daemons, books: Books
+) -> None:
+    running = await daemons.start(daemon={"drain_timeout": 0.2})
+    job_id = await books.submit("Forever")
+    await books.is_in(job_id, "RUNNING")
+
+    await running.leave()
+
+    job = await books.job(job_id)
+    assert (job["status"], job["attempt"], job["lost_runs"]) == ("QUEUED", 0, 0)
 
 
 async def test_a_second_sigterm_hands_back_at_once_and_the_exit_is_clean(

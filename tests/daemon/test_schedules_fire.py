@@ -17,15 +17,16 @@ async def ticks(books: Books) -> list[dict[str, Any]]:
     return [json.loads(row["user_metadata"]) for row in rows]
 
 
-async def test_three_daemons_fire_each_tick_once_within_moments_of_its_date(daemons: Daemons, books: Books) -> None:
-    section = {"schedule": {"often": {**NO_OP, "cron": "* * * * * *"}}}
+async def test_three_daemons_fire_each_tick_once_and_within_moments_of_its_date(daemons: Daemons, books: Books) -> None:
+    section = {"schedule": {"often": {**NO_OP, "cron": "* * * * * *", "catch_up": "all"}}}
     for _ in range(3):
         await daemons.start(**section)
+    delays = "SELECT min(created_date - (user_metadata ->> 'fire_date')::timestamptz) FROM jobservice.job_info"
 
-    async def five_ticks() -> bool:
-        return len(await ticks(books)) >= 5
+    async def five_ticks_and_one_in_time() -> bool:  # a busy machine makes some of them late
+        return len(await ticks(books)) >= 5 and await books.value(delays) < timedelta(seconds=0.5)
 
-    await until(five_ticks, "five seconds have been fired")
+    await until(five_ticks_and_one_in_time, "five seconds have been fired")
     for running in daemons.running:
         await running.leave()
 
@@ -33,8 +34,7 @@ async def test_three_daemons_fire_each_tick_once_within_moments_of_its_date(daem
     assert len(set(dates)) == len(dates)
     row = await books.connection.fetchrow("SELECT fired, missed, source FROM jobservice.schedule")
     assert (row["fired"], row["missed"], row["source"]) == (len(dates), 0, "config")
-    delays = "SELECT min(created_date - (user_metadata ->> 'fire_date')::timestamptz) FROM jobservice.job_info"
-    assert timedelta(0) <= await books.value(delays) < timedelta(seconds=0.5)
+    assert timedelta(0) <= await books.value(delays)
 
 
 async def test_a_new_schedule_is_fired_by_a_daemon_that_sleeps(daemons: Daemons, books: Books) -> None:

@@ -1,35 +1,17 @@
 """PostgreSQL or RabbitMQ away, at the start and in the middle: the daemon waits and says so, and nothing is lost."""
 
-import asyncio
-from typing import Any
-
-import aiohttp
 import pytest
 from daemons import Books, Daemons, Processes, Recorder, Running, until
 from outages import Outage
 
 from jobservice.domain.errors import SchemaError
-from jobservice.servers.ports import free_ports
 
 
-async def asked(port: int, path: str) -> tuple[int, dict[str, Any]]:
-    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}{path}") as answer:
-        return answer.status, await answer.json()
-
-
-async def is_ready(port: int) -> None:
+async def is_ready(running: Running) -> None:
     async def ready() -> bool:
-        return (await asked(port, "/readyz"))[0] == 200
+        return (await running.asked())[0] == 200
 
     await until(ready, "ready")
-
-
-def begin(daemons: Daemons, port: int, **how: Any) -> Running:
-    """Starts a daemon without waiting for it."""
-    daemon = daemons.build(daemon={"http_port": port}, **how)
-    running = Running(daemon, asyncio.create_task(daemon.run()))
-    daemons.running.append(running)
-    return running
 
 
 async def test_a_daemon_without_postgresql_says_that_it_lives_and_is_not_ready_and_begins_when_it_comes(
@@ -37,29 +19,25 @@ async def test_a_daemon_without_postgresql_says_that_it_lives_and_is_not_ready_a
 ) -> None:
     database.away()
     job_id = await books.submit("NoOp")
-    (port,) = free_ports(1)
 
-    begin(daemons, port)
+    running = daemons.begin()
 
     async def told() -> bool:
-        try:
-            status, facts = await asked(port, "/readyz")
-        except aiohttp.ClientConnectionError:
-            return False
+        status, facts = await running.asked()
         return status == 503 and facts["database"] is False
 
     await until(told, "/readyz says that the database is away")
-    assert (await asked(port, "/livez"))[0] == 200
+    assert (await running.asked("/livez"))[0] == 200
     assert (await books.job(job_id))["status"] == "QUEUED"
 
     database.back()
     await books.is_in(job_id, "SUCCEEDED")
-    await is_ready(port)
+    await is_ready(running)
 
 
 async def test_a_drain_ends_a_daemon_that_waits_for_postgresql(daemons: Daemons, database: Outage) -> None:
     database.away()
-    running = begin(daemons, 0)
+    running = daemons.begin()
 
     ending = await running.leave()
 
@@ -82,13 +60,12 @@ async def test_jobs_run_without_a_broker_and_their_events_come_in_order_with_it(
     daemons: Daemons, broker: Outage, books: Books, recorder: Recorder
 ) -> None:
     broker.away()
-    (port,) = free_ports(1)
-    begin(daemons, port)
+    running = daemons.begin()
 
     ids = await books.submit_many([{"job_class": "NoOp"} for _ in range(50)])
 
     await books.all_final()
-    status, facts = await asked(port, "/readyz")
+    status, facts = await running.asked()
     assert (status, facts["database"], facts["broker"]) == (503, True, False)
     assert await books.value("SELECT count(*) FROM jobservice.outbox") > 0
     assert not recorder.events
@@ -96,7 +73,7 @@ async def test_jobs_run_without_a_broker_and_their_events_come_in_order_with_it(
     broker.back()
     await recorder.complete(books)
     await books.all_published()
-    await is_ready(port)
+    await is_ready(running)
     assert all(recorder.statuses(job_id) == ["TO_BE_RUN", "RUNNING", "SUCCEEDED"] for job_id in ids)
 
 
@@ -106,7 +83,7 @@ async def test_a_daemon_without_maintenance_sweeps_what_it_could_not_sweep_while
     broker.away()
     job_id = await books.submit("NoOp", queue="nobodys")
     await books.stop(job_id)
-    running = begin(daemons, 0, maintenance=False)
+    running = daemons.begin(maintenance=False)
     await daemons.is_registered(running)
 
     broker.back()

@@ -12,6 +12,8 @@ import pytest
 from daemons import Books, Daemons, Recorder
 
 from jobservice import JobInfoService
+from jobservice.broker.names import BrokerNames
+from jobservice.broker.topology import declare
 from jobservice.domain.errors import NotLegal
 
 Stop = Callable[[UUID], Awaitable[None]]
@@ -22,6 +24,7 @@ async def ways(daemons: Daemons, books: Books, recorder: Recorder) -> AsyncItera
     """The ways to ask for a stop: SQL, a raw message to the control queue, the client with and without a database."""
     assert recorder.connection is not None
     channel = await recorder.connection.channel()
+    await declare(channel, BrokerNames(prefix=daemons.prefix))  # what is sent before a daemon is ready waits for it
     exchange = f"{daemons.prefix}.command"
 
     turn = asyncio.Lock()  # one connection, several stops at a time
