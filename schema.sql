@@ -934,6 +934,7 @@ DECLARE
   bad       integer;
   well      boolean;
   left_over boolean := false;
+  awaited   boolean := false;     -- a tick waits for the end of one of these
 BEGIN
   held := ARRAY(SELECT x.id FROM pipeline x
                 WHERE x.id = ANY (also || ARRAY(SELECT t.pipeline_id FROM stage t WHERE t.id = ANY (stages))) ORDER BY x.id FOR NO KEY UPDATE);
@@ -1084,6 +1085,8 @@ BEGIN
     END IF;
     IF p.stop_date IS NOT NULL AND p.parent_job IS NOT NULL THEN
       p.unsettled := NOT resume_parent(p.parent_job);
+    ELSIF p.stop_date IS NOT NULL THEN
+      awaited := awaited OR EXISTS (SELECT FROM schedule x WHERE x.last_pipeline_id = p.id AND x.waiting > 0 AND NOT x.paused);
     END IF;
     IF (p.sequence, p.percent_completed, p.unsettled, p.ending, p.start_date)
        IS DISTINCT FROM (before.sequence, before.percent_completed, before.unsettled, before.ending, before.start_date) THEN
@@ -1098,7 +1101,7 @@ BEGIN
     INSERT INTO pipeline_outbox (facts) SELECT to_jsonb(told[n:n + 999]) FROM generate_series(1, cardinality(told), 1000) n ORDER BY n;
     PERFORM pg_notify(current_schema() || '_facts', '');
   END IF;
-  IF left_over THEN
+  IF left_over OR awaited THEN
     PERFORM pg_notify(current_schema() || '_due', '');
   END IF;
   RETURN left_over;
@@ -2913,7 +2916,20 @@ CREATE TABLE IF NOT EXISTS schedule (
   CONSTRAINT schedule_has_one_timing CHECK ((cron IS NULL) <> (every IS NULL)),
   CONSTRAINT schedule_pause_fits CHECK (paused = (pause_reason IS NOT NULL))
 );
+ALTER TABLE schedule ADD COLUMN IF NOT EXISTS waiting integer NOT NULL DEFAULT 0 CHECK (waiting >= 0);   -- its rows in waiting_tick
 CREATE INDEX IF NOT EXISTS schedule_due ON schedule (next_fire_date) WHERE NOT paused;
+CREATE INDEX IF NOT EXISTS schedule_waiting ON schedule (last_pipeline_id) WHERE waiting > 0 AND NOT paused;
+
+-- Ticks of schedules of pipelines that wait for the pipeline of the one before. Written by whoever holds the schedule's row.
+CREATE TABLE IF NOT EXISTS waiting_tick (
+  tenant     text NOT NULL,
+  schedule   text NOT NULL,
+  key        text NOT NULL,                                      -- of its submission, which is made once
+  fire_date  timestamptz NOT NULL,                               -- the oldest one comes first
+  since      timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (tenant, schedule, key),
+  FOREIGN KEY (tenant, schedule) REFERENCES schedule (tenant, name) ON DELETE CASCADE
+);
 
 -- Wakes the daemons for a fire date that is near. Later ones are seen by every daemon's own look each second.
 CREATE OR REPLACE FUNCTION announce_fire_date(fire_date timestamptz) RETURNS void LANGUAGE sql VOLATILE SET search_path FROM CURRENT AS $$

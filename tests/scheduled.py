@@ -68,3 +68,23 @@ class Schedules:
         await self.connection.execute(
             "UPDATE jobservice.job_info SET status = 'ABORTED', stop_date = now(), held = NULL"
         )
+
+
+class Clock:
+    """What `now()` and `clock_timestamp()` are for sessions that look for functions here before anywhere else."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+
+    async def make(self) -> None:
+        await self._connection.execute("""
+            CREATE SCHEMA IF NOT EXISTS fake;
+            CREATE TABLE IF NOT EXISTS fake.clock (moment timestamptz);
+            CREATE OR REPLACE FUNCTION fake.now() RETURNS timestamptz LANGUAGE sql STABLE
+              AS 'SELECT moment FROM fake.clock';
+            CREATE OR REPLACE FUNCTION fake.clock_timestamp() RETURNS timestamptz LANGUAGE sql
+              AS 'SELECT moment FROM fake.clock';
+            DELETE FROM fake.clock; INSERT INTO fake.clock VALUES ('2000-01-01Z')""")
+
+    async def shows(self, moment: datetime) -> None:
+        await self._connection.execute("UPDATE fake.clock SET moment = $1", moment)

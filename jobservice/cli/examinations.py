@@ -26,6 +26,7 @@ _RIGHTS = {
     "job_info": "SELECT, INSERT, UPDATE, DELETE",
     "outbox": "SELECT, INSERT, DELETE",
     "schedule": "SELECT, INSERT, UPDATE",
+    "waiting_tick": "SELECT, INSERT, DELETE",
     "pipeline": "SELECT, INSERT, UPDATE, DELETE",
     "stage": "SELECT, INSERT, UPDATE, DELETE",
     "pipeline_outbox": "SELECT, INSERT, DELETE",

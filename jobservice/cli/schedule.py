@@ -135,17 +135,22 @@ async def resume(call: Call, *, name: Name, tenant: Tenant = DEFAULT_TENANT) -> 
 
 
 async def remove(call: Call, *, name: Name, tenant: Tenant = DEFAULT_TENANT) -> None:
-    """Delete a schedule; its jobs stay."""
+    """Delete a schedule; its jobs stay, ticks that wait do not."""
     async with jobs_of(call) as jobs:
-        await jobs.schedules.remove(name, tenant=tenant)
-    tell(f"schedule {name} is removed")
+        waiting = await jobs.schedules.remove(name, tenant=tenant)
+    tell(f"schedule {name} is removed" + (f", with {waiting} ticks that waited" if waiting else ""))
 
 
 async def run_now(call: Call, *, name: Name, tenant: Tenant = DEFAULT_TENANT) -> None:
     """Submit a tick of this moment, beside those of its dates, and print the id of its job or pipeline."""
     async with jobs_of(call) as jobs:
         found = await jobs.schedules.run_now(name, tenant=tenant)
-    call.output.document({"id": found}) if call.json else call.output.text(str(found))
+    if call.json:
+        call.output.document({"id": found})
+    elif found is not None:
+        call.output.text(str(found))
+    if found is None:
+        tell(f"it waits for its turn: see `jobservice schedule next {name}`")
 
 
 async def next_dates(
@@ -155,15 +160,21 @@ async def next_dates(
     count: Annotated[int, typer.Option(min=1, max=1000)] = 5,
     tenant: Tenant = DEFAULT_TENANT,
 ) -> None:
-    """Print the next fire dates, in the schedule's time zone."""
+    """Print the next fire dates, in the schedule's time zone; before them those of ticks that wait for others."""
     async with jobs_of(call) as jobs:
+        waiting = await jobs.schedules.waiting_ticks(name, tenant=tenant)
         dates = await jobs.schedules.next_dates(name, count, tenant=tenant)
-    call.output.rows([{"fire_date": date.isoformat()} for date in dates], ("fire_date",))
+    rows = [{"fire_date": each.fire_date.isoformat(), "waits_since": each.since.isoformat()} for each in waiting]
+    rows += [{"fire_date": date.isoformat()} for date in dates]
+    call.output.rows(rows, ("fire_date", "waits_since") if waiting else ("fire_date",))
 
 
 def _told(schedule: ScheduleInfo) -> dict[str, Any]:
     """Its fields, and in words: when, and what state it is in."""
-    state = "; ".join(schedule.troubles) or ("paused" if schedule.paused else "")
+    told = schedule.troubles or (["paused"] if schedule.paused else [])
+    if schedule.waiting:
+        told = [*told, f"{schedule.waiting:,} waiting since {schedule.waiting_since:%Y-%m-%d %H:%M:%S %Z}"]
+    state = "; ".join(told)
     when = schedule.cron if schedule.cron is not None else f"every {schedule.every} s"
     return {**fields_of(schedule), "when": when, "state": state}
 

@@ -1,5 +1,6 @@
 """`jobs.schedules`: what is submitted at which dates, kept from outside. Every method needs the database."""
 
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -7,7 +8,7 @@ from zoneinfo import ZoneInfo
 from jobservice.client.database import ClientDatabase
 from jobservice.domain.names import DEFAULT_TENANT
 from jobservice.schedules.table import ScheduleTable
-from jobservice.sdk.schedule import Schedule, ScheduleInfo
+from jobservice.sdk.schedule import Schedule, ScheduleInfo, WaitingTick
 
 
 class Schedules:
@@ -47,18 +48,29 @@ class Schedules:
         async with self._database.use() as connection:
             await self._table.resume(connection, tenant, name)
 
-    async def remove(self, name: str, *, tenant: str = DEFAULT_TENANT) -> None:
-        """Delete it; its jobs stay. Raises UnknownSchedule; NotLegal for one of the configuration."""
-        async with self._database.use() as connection:
-            await self._table.remove(connection, tenant, name)
+    async def remove(self, name: str, *, tenant: str = DEFAULT_TENANT) -> int:
+        """Delete it; its jobs stay. How many of its ticks waited: they are gone.
 
-    async def run_now(self, name: str, *, tenant: str = DEFAULT_TENANT) -> UUID:
+        Raises UnknownSchedule; NotLegal for one of the configuration.
+        """
+        async with self._database.use() as connection:
+            return await self._table.remove(connection, tenant, name)
+
+    async def run_now(self, name: str, *, tenant: str = DEFAULT_TENANT) -> UUID | None:
         """A tick of this moment, beside those of its dates; the id of its job, or of its pipeline.
 
-        Raises UnknownSchedule; NotLegal where `overlap` is `skip` and the last job has not ended.
+        None where it waits for a pipeline before it: `overlap` is `queue`. Raises UnknownSchedule; NotLegal where
+        `overlap` is `skip` and the last job has not ended, and where too many ticks wait.
         """
         async with self._database.use() as connection:
             return await self._table.run_now(connection, tenant, name)
+
+    async def waiting_ticks(self, name: str, *, tenant: str = DEFAULT_TENANT) -> list[WaitingTick]:
+        """Ticks that wait for the pipeline of the one before, the next one first. Raises UnknownSchedule."""
+        async with self._database.use() as connection:
+            zone = ZoneInfo((await self._table.get(connection, tenant, name)).time_zone)
+            ticks = await self._table.waiting(connection, tenant, name)
+        return [replace(each, fire_date=each.fire_date.astimezone(zone)) for each in ticks]
 
     async def next_dates(self, name: str, count: int = 5, *, tenant: str = DEFAULT_TENANT) -> list[datetime]:
         """The next fire dates, in the schedule's time zone. Raises UnknownSchedule."""

@@ -110,7 +110,9 @@ class ScheduleResult(TypedDict):
     new_job_id: NotRequired[UUID]
     """What `run_schedule` submitted."""
     new_pipeline_id: NotRequired[UUID]
-    """The same, where the schedule submits pipelines."""
+    """The same, where the schedule submits pipelines; not there while the tick waits for others."""
+    waiting: NotRequired[Annotated[int, Field(ge=1)]]
+    """How many of its ticks wait for the pipeline of the one before."""
 
 
 @told

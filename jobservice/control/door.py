@@ -171,4 +171,6 @@ def _told_of_schedule(result: ScheduleResult) -> dict[str, Any]:
         told["new_job_id"] = str(result.new_job_id)
     if result.new_pipeline_id is not None:
         told["new_pipeline_id"] = str(result.new_pipeline_id)
+    if result.waiting:
+        told["waiting"] = result.waiting
     return told

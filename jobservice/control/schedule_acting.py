@@ -24,6 +24,7 @@ class ScheduleResult:
     reason: str | None = None
     new_job_id: UUID | None = None
     new_pipeline_id: UUID | None = None
+    waiting: int = 0
 
 
 class ScheduleActing:
@@ -85,6 +86,7 @@ class ScheduleActing:
             reason=str(refused) if refused else None,
             new_job_id=made if now and now.job is not None else None,
             new_pipeline_id=made if now and now.job is None else None,
+            waiting=now.waiting if now else 0,
         )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from jobservice.domain import late_binding
@@ -10,7 +10,7 @@ from jobservice.domain.cron import BadTiming, Cron, Every, time_zone
 from jobservice.domain.errors import InvalidSubmission
 from jobservice.domain.late_binding import BadBinding
 from jobservice.domain.names import is_name
-from jobservice.domain.schedules import CatchUp, Overlap, Policy, timing_of
+from jobservice.domain.schedules import CatchUp, Overlap, Policy, Tick, timing_of
 
 WITHIN_MAX: Final = 10 * 366 * 86_400
 _NOT_OF_A_TICK: Final = {
@@ -44,7 +44,12 @@ class Definition:
     @property
     def policy(self) -> Policy:
         """What becomes of ticks that come late or too soon."""
-        return Policy(self.catch_up, timedelta(seconds=self.catch_up_within), self.overlap)
+        return Policy(
+            self.catch_up,
+            timedelta(seconds=self.catch_up_within),
+            self.overlap,
+            one_by_one=self.overlap is Overlap.QUEUE and self.pipeline is not None,
+        )
 
     def checked(self) -> "Definition":
         """Itself, with plain values. Raises InvalidSubmission, naming the field; what is submitted SQL checks, too."""
@@ -65,10 +70,10 @@ class Definition:
             overlap=_member("overlap", Overlap, self.overlap),
         )
 
-    def submission(self, fire_date: datetime, *, key: str | None) -> dict[str, Any]:
-        """What the tick of this date submits; with a `key` once, however often that is tried. Raises BadBinding."""
+    def submission(self, tick: Tick) -> dict[str, Any]:
+        """What a tick submits, once, however often that is tried. Raises BadBinding."""
         template = self.job if self.job is not None else self.pipeline
-        local = fire_date.astimezone(time_zone(self.time_zone))
+        local = tick.date.astimezone(time_zone(self.time_zone))
         document: dict[str, Any] = late_binding.bind(template, fire_date=local, schedule=self.name)
         document["tenant"] = self.tenant
         document["user_metadata"] = {
@@ -76,9 +81,8 @@ class Definition:
             "fire_date": local.isoformat(),
             **(document.get("user_metadata") or {}),
         }
-        if key is not None:
-            document["idempotency_key"] = self.key_of(key)
-        if self.overlap is Overlap.QUEUE:
+        document["idempotency_key"] = self.key_of(tick.key)
+        if self.overlap is Overlap.QUEUE and self.job is not None:
             document["concurrency_key"] = f"schedule:{self.name}"
         return document
 
@@ -97,11 +101,7 @@ class Definition:
                 raise _bad(field, f"cannot be set for a schedule: {reason}")
         if document.get("tenant", self.tenant) != self.tenant:
             raise _bad("tenant", f"is {document['tenant']} for the {kind} and {self.tenant} for the schedule")
-        if self.overlap == Overlap.QUEUE and kind == "pipeline":
-            raise _bad(
-                "overlap", "a pipeline cannot be queued behind another, it has no concurrency key: skip, or allow"
-            )
-        if self.overlap == Overlap.QUEUE and document.get("concurrency_key") is not None:
+        if kind == "job" and self.overlap == Overlap.QUEUE and document.get("concurrency_key") is not None:
             raise _bad("overlap", "queue is by a concurrency key of its own: for a job that has none")
         if not isinstance(document.get("user_metadata") or {}, Mapping):
             raise _bad("user_metadata", "must be an object")

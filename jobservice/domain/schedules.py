@@ -1,10 +1,11 @@
 """What a schedule does when it is looked at: which of its ticks fire, which were missed, and when it is due next.
 
 Pure: whoever asks brings the time. A tick is a fire date; each one either fires, as one job, or is missed and told.
+One of a schedule of pipelines may wait first, for the pipeline of the one before.
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final, Protocol
 
@@ -16,6 +17,8 @@ BATCH: Final = 100
 """Ticks that one look fires at most; the next look goes on."""
 COUNTED: Final = 1_000
 """Missed ticks are counted up to here, of one outage."""
+WAITING_MAX: Final = 1_000
+"""Ticks of a schedule that wait at most; what comes then is missed."""
 
 
 class Timing(Protocol):
@@ -47,7 +50,7 @@ class Overlap(StrEnum):
     SKIP = "skip"
     """It is missed."""
     QUEUE = "queue"
-    """It fires, and its job waits for the others: they share a concurrency key."""
+    """A job is submitted and waits for the others: they share a concurrency key. A pipeline's tick waits itself."""
 
 
 class Missed(StrEnum):
@@ -68,19 +71,58 @@ class Policy:
     catch_up: CatchUp = CatchUp.ONCE
     within: timedelta = timedelta(days=1)
     overlap: Overlap = Overlap.ALLOW
+    one_by_one: bool = False
+    """Ticks wait for the pipeline of the one before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What is submitted once, for a fire date or on a user's word."""
+
+    date: datetime
+    key: str
+    """Tells it from the schedule's other ticks."""
+
+    @classmethod
+    def of(cls, date: datetime) -> "Tick":
+        """That of a fire date."""
+        return cls(date, date.astimezone(UTC).isoformat())
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The ticks of a schedule that wait: the oldest ones, as many as a look may fire, and how many there are."""
+
+    oldest: tuple[Tick, ...] = ()
+    count: int = 0
+
+
+NOTHING_WAITS: Final = Waiting()
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look at a schedule that is due comes to."""
+    """What one look at a schedule comes to."""
 
     fires: tuple[datetime, ...]
+    """Dates that have come and fire."""
     next_date: datetime | None
     """Not after now where more ticks are due than one look fires."""
+    resumes: tuple[Tick, ...] = ()
+    """Ticks that waited and fire."""
+    waits: tuple[datetime, ...] = ()
+    """Dates that have come and begin to wait."""
+    dropped: tuple[Tick, ...] = ()
+    """Ticks that waited and are missed."""
     missed: int = 0
     missed_date: datetime | None = None
     """The newest tick that was missed."""
     why: Missed | None = None
+
+    @property
+    def ticks(self) -> tuple[Tick, ...]:
+        """What fires, in its order."""
+        return self.resumes + tuple(Tick.of(date) for date in self.fires)
 
 
 def timing_of(*, cron: str | None, every: int | None, zone: str) -> Cron | Every:
@@ -99,20 +141,70 @@ def first_date(timing: Timing, now: datetime) -> datetime | None:
     return timing.next_after(now)
 
 
-def look(timing: Timing, due: datetime, now: datetime, policy: Policy, *, busy: bool) -> Look:
-    """What to do with a schedule whose next fire date has come. `busy`: the job of its last tick has not ended."""
-    begin = _first_to_fire(timing, due, now, policy)
+def look(
+    timing: Timing,
+    due: datetime | None,
+    now: datetime,
+    policy: Policy,
+    *,
+    busy: bool,
+    waiting: Waiting = NOTHING_WAITS,
+) -> Look:
+    """What to do with a schedule whose next fire date has come, or whose ticks may wait no more.
+
+    `busy`: what its last tick submitted has not ended.
+    """
+    if waiting.count and not policy.one_by_one:
+        return _wait_no_more(due, policy, waiting, busy=busy)
+    begin = None if due is None else _first_to_fire(timing, due, now, policy)
     fires, next_date = _until(timing, begin, now)
-    missed = _count(timing, due, begin)
+    missed = 0 if due is None else _count(timing, due, begin)
     late = missed > 0
+    resumes: tuple[Tick, ...] = ()
+    waits: list[datetime] = []
     skipped = fires[0 if busy else 1 :] if policy.overlap is Overlap.SKIP else []
-    missed_date = skipped[-1] if skipped else _last(timing, due, begin) if late else None
+    if policy.one_by_one:
+        resumes, fires, waits, skipped = _in_turn(fires, waiting, busy=busy)
+    elif skipped:
+        fires = fires[: len(fires) - len(skipped)]
+    missed_date = skipped[-1] if skipped else _last(timing, due, begin) if late and due is not None else None
     return Look(
-        fires=tuple(fires[: len(fires) - len(skipped)]),
+        fires=tuple(fires),
         next_date=next_date,
+        resumes=resumes,
+        waits=tuple(waits),
         missed=missed + len(skipped),
         missed_date=missed_date,
         why=Missed.OVERLAP if skipped else Missed.LATE if late else None,
+    )
+
+
+def _in_turn(
+    dates: list[datetime], waiting: Waiting, *, busy: bool
+) -> tuple[tuple[Tick, ...], list[datetime], list[datetime], list[datetime]]:
+    """Who waited and fires, and which dates fire, wait and are missed: the oldest of all fires, unless `busy`."""
+    resumes = waiting.oldest[:1]
+    if busy or (resumes and dates and dates[0] < resumes[0].date):
+        resumes = ()
+    first = 0 if busy or resumes else 1
+    room = max(0, WAITING_MAX - waiting.count + len(resumes))
+    return resumes, dates[:first], dates[first : first + room], dates[first + room :]
+
+
+def _wait_no_more(due: datetime | None, policy: Policy, waiting: Waiting, *, busy: bool) -> Look:
+    """Of a schedule that lets no tick wait any more. The dates that have come since have their turn in another look."""
+    fired = len(waiting.oldest)
+    if policy.overlap is Overlap.SKIP:
+        fired = 0 if busy else 1
+    resumes, dropped = waiting.oldest[:fired], waiting.oldest[fired:]
+    return Look(
+        fires=(),
+        next_date=due,
+        resumes=resumes,
+        dropped=dropped,
+        missed=len(dropped),
+        missed_date=dropped[-1].date if dropped else None,
+        why=Missed.OVERLAP if dropped else None,
     )
 
 

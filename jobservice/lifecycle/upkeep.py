@@ -35,7 +35,7 @@ class Due:
 
     next_trigger: float | None
     next_fire: float | None
-    """Of a schedule."""
+    """Of a schedule; not after now, too, where a tick of one waits for nothing any more."""
     next_step: float | None
     """Of aging."""
     expired: bool
@@ -58,7 +58,7 @@ class Upkeep:
         trigger, fire, step = row["next_due"], row["next_fire"], row["next_step"]
         return Due(
             next_trigger=trigger.total_seconds() if trigger is not None else None,
-            next_fire=fire.total_seconds() if fire is not None else None,
+            next_fire=0.0 if row["freed"] else fire.total_seconds() if fire is not None else None,
             next_step=step.total_seconds() if step is not None else None,
             expired=row["expired"],
             blocked=row["blocked"],

@@ -7,6 +7,11 @@
 -- limit let no estimate choose another way than the first entry of the claims' index.
 SELECT (SELECT min(j.trigger_after_date) - clock_timestamp() FROM jobservice.job_info j WHERE j.status = 'PENDING' AND j.held IN ('trigger', 'backoff')) AS next_due,
        (SELECT min(s.next_fire_date) - clock_timestamp() FROM jobservice.schedule s WHERE NOT s.paused) AS next_fire,
+       EXISTS (SELECT FROM jobservice.schedule s
+               WHERE s.waiting > 0 AND NOT s.paused
+                 AND NOT (s.overlap = 'queue' AND s.pipeline IS NOT NULL
+                          AND (EXISTS (SELECT FROM jobservice.pipeline p WHERE p.id = s.last_pipeline_id AND p.stop_date IS NULL)
+                               OR EXISTS (SELECT FROM jobservice.job_info j WHERE j.id = s.last_job_id AND j.status IN ('PENDING', 'QUEUED', 'TO_BE_RUN', 'RUNNING'))))) AS freed,
        (SELECT min(a.next_date) - clock_timestamp() FROM jobservice.aging a) AS next_step,
        EXISTS (SELECT FROM jobservice.job_info j WHERE j.status IN ('PENDING', 'QUEUED') AND j.expiration_date <= now() AND NOT j.has_parts) AS expired,
        EXISTS (SELECT FROM jobservice.job_info j WHERE j.status = 'QUEUED' AND j.blocked AND NOT j.on_hold) AS blocked,

@@ -4,10 +4,49 @@
 -- The schedules that are due for longest and that nobody else holds. What is due is looked for with now(), so that the index is searched.
 -- What its submission needs and somebody holds is not waited for: the schedule is passed over, the others come first.
 SELECT s.tenant, s.name, s.job::text, s.pipeline::text, s.cron, s.every, s.time_zone, s.catch_up, s.catch_up_within, s.overlap,
-       s.next_fire_date, s.last_job_id, s.last_pipeline_id, set_config('lock_timeout', '500ms', true)
+       s.next_fire_date, s.last_job_id, s.last_pipeline_id, s.waiting, set_config('lock_timeout', '500ms', true)
 FROM jobservice.schedule s
 WHERE NOT s.paused AND s.next_fire_date <= now() AND (s.tenant, s.name) NOT IN (SELECT * FROM unnest(:passed_tenants::text[], :passed_names::text[]))
 ORDER BY s.next_fire_date LIMIT :batch::integer FOR NO KEY UPDATE SKIP LOCKED;
+
+-- name: lock_freed(passed_tenants, passed_names, batch)
+-- Schedules that are not due, but whose waiting ticks wait for nothing any more. What somebody else fires meanwhile is seen by `moment`.
+SELECT s.tenant, s.name, s.job::text, s.pipeline::text, s.cron, s.every, s.time_zone, s.catch_up, s.catch_up_within, s.overlap,
+       s.next_fire_date, s.last_job_id, s.last_pipeline_id, s.waiting, set_config('lock_timeout', '500ms', true)
+FROM jobservice.schedule s
+WHERE s.waiting > 0 AND NOT s.paused AND (s.next_fire_date IS NULL OR s.next_fire_date > now())
+  AND (s.tenant, s.name) NOT IN (SELECT * FROM unnest(:passed_tenants::text[], :passed_names::text[]))
+  AND NOT (s.overlap = 'queue' AND s.pipeline IS NOT NULL
+           AND (EXISTS (SELECT FROM jobservice.pipeline p WHERE p.id = s.last_pipeline_id AND p.stop_date IS NULL)
+                OR EXISTS (SELECT FROM jobservice.job_info j WHERE j.id = s.last_job_id AND j.status IN ('PENDING', 'QUEUED', 'TO_BE_RUN', 'RUNNING'))))
+ORDER BY s.last_fire_date NULLS FIRST LIMIT :batch::integer FOR NO KEY UPDATE OF s SKIP LOCKED;
+
+-- name: waiting(tenants, names, most)
+-- The oldest waiting ticks of each of these, and how many there are.
+SELECT t.n, w.key, w.fire_date, w.count
+FROM unnest(:tenants::text[], :names::text[]) WITH ORDINALITY t(tenant, name, n),
+  LATERAL (SELECT x.key, x.fire_date, count(*) OVER () AS count FROM jobservice.waiting_tick x WHERE x.tenant = t.tenant AND x.schedule = t.name
+           ORDER BY x.fire_date, x.key LIMIT :most::integer) w
+ORDER BY t.n, w.fire_date, w.key;
+
+-- name: begin_to_wait(tenants, schedules, keys, dates)!
+INSERT INTO jobservice.waiting_tick (tenant, schedule, key, fire_date, since)
+SELECT t.*, clock_timestamp() FROM unnest(:tenants::text[], :schedules::text[], :keys::text[], :dates::timestamptz[]) t ON CONFLICT DO NOTHING;
+
+-- name: end_to_wait(tenants, schedules, keys)!
+DELETE FROM jobservice.waiting_tick w USING unnest(:tenants::text[], :schedules::text[], :keys::text[]) t (tenant, schedule, key)
+WHERE w.tenant = t.tenant AND w.schedule = t.schedule AND w.key = t.key;
+
+-- name: count_waiting(tenants, names)!
+UPDATE jobservice.schedule s
+SET waiting = (SELECT count(*) FROM jobservice.waiting_tick w WHERE w.tenant = s.tenant AND w.schedule = s.name)
+FROM unnest(:tenants::text[], :names::text[]) t (tenant, name) WHERE s.tenant = t.tenant AND s.name = t.name;
+
+-- name: waits(tenant, schedule, key)$
+SELECT true FROM jobservice.waiting_tick w WHERE w.tenant = :tenant AND w.schedule = :schedule AND w.key = :key;
+
+-- name: waiting_ticks(tenant, schedule)
+SELECT w.fire_date, w.since FROM jobservice.waiting_tick w WHERE w.tenant = :tenant AND w.schedule = :schedule ORDER BY w.fire_date, w.key;
 
 -- name: moment(job_ids, pipeline_ids)^
 -- The time, and whether what the last tick of each submitted still lives. A statement of its own: that of the lock may not see what was submitted last.
@@ -49,7 +88,7 @@ UPDATE jobservice.schedule s SET paused = true, pause_reason = 'broken', error =
 
 -- name: lock(tenant, name)^
 SELECT s.tenant, s.name, s.job::text, s.pipeline::text, s.cron, s.every, s.time_zone, s.catch_up, s.catch_up_within, s.overlap,
-       s.source, s.config_queues, s.paused, s.pause_reason, s.next_fire_date, s.last_job_id, s.last_pipeline_id, clock_timestamp() AS now
+       s.source, s.config_queues, s.paused, s.pause_reason, s.next_fire_date, s.last_job_id, s.last_pipeline_id, s.waiting, clock_timestamp() AS now
 FROM jobservice.schedule s WHERE s.tenant = :tenant AND s.name = :name FOR NO KEY UPDATE;
 
 -- name: now()$
@@ -89,7 +128,8 @@ SET last_fire_date = :fire_date::timestamptz, last_job_id = coalesce(:job_id::uu
 WHERE s.tenant = :tenant AND s.name = :name;
 
 -- name: remove(tenant, name)$
-DELETE FROM jobservice.schedule s WHERE s.tenant = :tenant AND s.name = :name RETURNING true;
+-- Its waiting ticks go with it.
+DELETE FROM jobservice.schedule s WHERE s.tenant = :tenant AND s.name = :name RETURNING s.waiting;
 
 -- name: announce(date)$
 SELECT jobservice.announce_fire_date(:date::timestamptz)::text;
@@ -98,7 +138,7 @@ SELECT jobservice.announce_fire_date(:date::timestamptz)::text;
 -- Schedules with what is known of their last job, and whether a living daemon of its queue knows the class of the next one.
 SELECT s.tenant, s.name, s.job::text, s.pipeline::text, s.cron, s.every, s.time_zone, s.catch_up, s.catch_up_within, s.overlap, s.source, s.paused, s.pause_reason,
        s.next_fire_date, s.last_fire_date, s.last_job_id, s.last_pipeline_id, s.fired, s.missed, s.last_missed_date, s.last_missed_reason, s.error,
-       s.created_date, s.updated_date,
+       s.created_date, s.updated_date, s.waiting, (SELECT min(w.since) FROM jobservice.waiting_tick w WHERE w.tenant = s.tenant AND w.schedule = s.name) AS waiting_since,
        coalesce((SELECT j.status FROM jobservice.job_info j WHERE j.id = s.last_job_id), (SELECT p.status FROM jobservice.pipeline p WHERE p.id = s.last_pipeline_id)) AS last_status,
        CASE WHEN s.job IS NOT NULL THEN EXISTS (
          SELECT FROM jobservice.daemon d

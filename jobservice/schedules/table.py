@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 
 from jobservice.domain.cron import BadTiming
 from jobservice.domain.errors import InvalidSubmission, NotLegal, UnknownSchedule
 from jobservice.domain.schedule_definition import Definition
-from jobservice.domain.schedules import Overlap, first_date, timing_of
+from jobservice.domain.schedules import WAITING_MAX, Overlap, Tick, first_date, timing_of
 from jobservice.schedules.rows import columns_of, definition_of, schedule_of
 from jobservice.schedules.ticks import Ticks
-from jobservice.sdk.schedule import ScheduleInfo
+from jobservice.schedules.waiting import WaitingTicks
+from jobservice.sdk.schedule import ScheduleInfo, WaitingTick
 from jobservice.store.sql import load
 
 _FILE = Path(__file__).with_name("schedules.sql")
@@ -44,6 +45,7 @@ class ScheduleTable:
     def __init__(self, *, schema: str) -> None:
         self._sql = load(_FILE, schema)
         self._ticks = Ticks(schema=schema)
+        self._waiting = WaitingTicks(schema=schema)
 
     async def add(
         self, connection: asyncpg.Connection, definition: Definition, *, paused: bool, replace: bool
@@ -52,7 +54,7 @@ class ScheduleTable:
         wanted = definition.checked()
         async with connection.transaction():
             date = await self._first_date(connection, wanted)
-            await self._ticks.rehearse(connection, wanted, date)
+            await self._ticks.rehearse(connection, wanted, Tick.of(date))
             if not await self._insert(connection, wanted, date, source="user", paused=paused):
                 row = await self._lock(connection, wanted.tenant, wanted.name)
                 if row["source"] == "config":
@@ -98,33 +100,44 @@ class ScheduleTable:
             if row["paused"]:
                 await self._resume(connection, row)
 
-    async def remove(self, connection: asyncpg.Connection, tenant: str, name: str) -> None:
-        """Deletes a schedule; its jobs stay. Raises UnknownSchedule; NotLegal for one that the configuration names."""
+    async def remove(self, connection: asyncpg.Connection, tenant: str, name: str) -> int:
+        """Deletes a schedule; its jobs stay. How many ticks of it waited: they are gone.
+
+        Raises UnknownSchedule; NotLegal for one that the configuration names.
+        """
         async with connection.transaction():
             row = await self._lock(connection, tenant, name)
             if row["source"] == "config" and row["pause_reason"] != "removed":
                 raise NotLegal(name, "remove", "from the configuration", FROM_CONFIG, kind="schedule")
-            await self._sql.remove(connection, tenant=tenant, name=name)
+            return int(await self._sql.remove(connection, tenant=tenant, name=name))
 
-    async def run_now(self, connection: asyncpg.Connection, tenant: str, name: str, *, key: str | None = None) -> UUID:
+    async def run_now(
+        self, connection: asyncpg.Connection, tenant: str, name: str, *, key: str | None = None
+    ) -> UUID | None:
         """Submits a tick of this moment, beside those of its fire dates; the job's id, or the pipeline's.
 
-        Called again with the same `key` it submits nothing, and gives the same id.
-        Raises UnknownSchedule, InvalidSubmission; NotLegal where `overlap` is skip and the last job has not ended.
+        None where it waits for the pipelines of others. Called again with the same `key` it submits nothing, and
+        gives the same id.
+        Raises UnknownSchedule, InvalidSubmission; NotLegal where `overlap` is skip and the last job has not ended, and
+        where too many wait.
         """
         async with connection.transaction():
             row = await self._lock(connection, tenant, name)
             moment = await self._sql.moment(
                 connection, job_ids=[row["last_job_id"]], pipeline_ids=[row["last_pipeline_id"]]
             )
-            definition = definition_of(row)
+            definition, busy = definition_of(row), moment["busy"][0]
             if key is not None and (before := await self._ticks.submitted(connection, definition, key)) is not None:
                 return before
-            if moment["busy"][0] and definition.overlap is Overlap.SKIP:
+            if busy and definition.overlap is Overlap.SKIP:
                 raise NotLegal(
                     name, "run", "running", "its last job has not ended, and overlap is skip", kind="schedule"
                 )
-            last = await self._ticks.submit_besides(connection, definition, moment["now"], key=key)
+            tick = Tick(moment["now"], key or f"run:{uuid4()}")
+            if definition.policy.one_by_one and (busy or row["waiting"] > 0):
+                await self._let_wait(connection, row, tick)
+                return None
+            last = await self._ticks.submit(connection, definition, [tick])
             await self._sql.ran_now(
                 connection,
                 tenant=tenant,
@@ -134,6 +147,19 @@ class ScheduleTable:
                 pipeline_id=last if definition.job is None else None,
             )
         return last
+
+    async def _let_wait(self, connection: asyncpg.Connection, row: Any, tick: Tick) -> None:
+        schedule = row["tenant"], row["name"]
+        if await self._waiting.waits(connection, schedule, tick.key):
+            return
+        if row["waiting"] >= WAITING_MAX:
+            raise NotLegal(row["name"], "run", "late", f"{row['waiting']} of its ticks wait", kind="schedule")
+        await self._waiting.write(connection, schedules=[schedule], begin=[(schedule, tick)])
+
+    async def waiting(self, connection: asyncpg.Connection, tenant: str, name: str) -> list[WaitingTick]:
+        """Its ticks that wait, in the order of their turns. Raises UnknownSchedule."""
+        await self.get(connection, tenant, name)
+        return await self._waiting.listed(connection, (tenant, name))
 
     async def get(self, connection: asyncpg.Connection, tenant: str, name: str) -> ScheduleInfo:
         """One schedule as it stands. Raises UnknownSchedule."""
@@ -171,7 +197,7 @@ class ScheduleTable:
         label = f"{wanted.tenant}/{wanted.name}"
         date = await self._first_date(connection, wanted)
         try:
-            await self._ticks.rehearse(connection, wanted, date)
+            await self._ticks.rehearse(connection, wanted, Tick.of(date))
         except InvalidSubmission as error:
             found.refused[label] = str(error)
         if await self._insert(connection, wanted, date, source="config", queues=queues):

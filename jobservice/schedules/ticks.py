@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import asyncpg
 from jobservice.domain.errors import InvalidSubmission
 from jobservice.domain.late_binding import BadBinding
 from jobservice.domain.schedule_definition import Definition
+from jobservice.domain.schedules import Tick
 from jobservice.sdk.json_values import dump
 from jobservice.store.failures import describe, refusal
 from jobservice.store.sql import load
@@ -27,42 +27,27 @@ class Ticks:
     def __init__(self, *, schema: str) -> None:
         self._sql = load(_FILE, schema)
 
-    async def submit(self, connection: asyncpg.Connection, definition: Definition, dates: Sequence[datetime]) -> UUID:
-        """Submits the ticks of these dates in their order; the id of the last one. In a savepoint of its own.
+    async def submit(self, connection: asyncpg.Connection, definition: Definition, ticks: Sequence[Tick]) -> UUID:
+        """Submits these ticks in their order; the id of the last one. A tick again gives the same id.
 
-        Raises InvalidSubmission where one is refused: then none was submitted.
+        In a savepoint of its own. Raises InvalidSubmission where one is refused: then none was submitted.
         """
-        return await self._all(connection, definition, [(date, date.astimezone(UTC).isoformat()) for date in dates])
-
-    async def submit_jobs(
-        self, connection: asyncpg.Connection, schedules: Sequence[tuple[Definition, Sequence[datetime]]]
-    ) -> list[UUID]:
-        """Submits the ticks of several schedules of jobs; the id of the last one of each. As `submit`."""
-        documents = [
-            _document(definition, date, date.astimezone(UTC).isoformat())
-            for definition, dates in schedules
-            for date in dates
-        ]
-        async with _refusals(connection):
-            rows = [row async for row in self._sql.submit_jobs(connection, jobs=dump(documents))]
-        ends = accumulate(len(dates) for _, dates in schedules)
-        return [rows[end - 1]["id"] for end in ends]
-
-    async def submit_besides(
-        self, connection: asyncpg.Connection, definition: Definition, date: datetime, *, key: str | None
-    ) -> UUID:
-        """Submits a tick beside those of the fire dates; the same `key` again gives the same id. As `submit`."""
-        return await self._all(connection, definition, [(date, key)])
-
-    async def _all(
-        self, connection: asyncpg.Connection, definition: Definition, ticks: Sequence[tuple[datetime, str | None]]
-    ) -> UUID:
-        documents = [_document(definition, date, key) for date, key in ticks]
+        documents = [_document(definition, tick) for tick in ticks]
         async with _refusals(connection):
             return await self._submit(connection, definition, documents)
 
+    async def submit_jobs(
+        self, connection: asyncpg.Connection, schedules: Sequence[tuple[Definition, Sequence[Tick]]]
+    ) -> list[UUID]:
+        """Submits the ticks of several schedules of jobs; the id of the last one of each. As `submit`."""
+        documents = [_document(definition, tick) for definition, ticks in schedules for tick in ticks]
+        async with _refusals(connection):
+            rows = [row async for row in self._sql.submit_jobs(connection, jobs=dump(documents))]
+        ends = accumulate(len(ticks) for _, ticks in schedules)
+        return [rows[end - 1]["id"] for end in ends]
+
     async def submitted(self, connection: asyncpg.Connection, definition: Definition, key: str) -> UUID | None:
-        """What `submit_besides` has submitted with this key."""
+        """What was submitted as the tick of this key."""
         submitted: UUID | None
         tenant, stored = definition.tenant, definition.key_of(key)
         if definition.job is None:
@@ -71,12 +56,12 @@ class Ticks:
             submitted = await self._sql.job_of_key(connection, tenant=tenant, key=stored)
         return submitted
 
-    async def rehearse(self, connection: asyncpg.Connection, definition: Definition, date: datetime) -> None:
+    async def rehearse(self, connection: asyncpg.Connection, definition: Definition, tick: Tick) -> None:
         """Submits a tick and takes it back: every rule of submissions holds for it. Raises InvalidSubmission."""
         savepoint = connection.transaction()
         await savepoint.start()
         try:
-            await self.submit(connection, definition, [date])
+            await self.submit(connection, definition, [tick])
         finally:
             await savepoint.rollback()
 
@@ -91,9 +76,9 @@ class Ticks:
         return last
 
 
-def _document(definition: Definition, date: datetime, key: str | None) -> dict[str, Any]:
+def _document(definition: Definition, tick: Tick) -> dict[str, Any]:
     try:
-        return definition.submission(date, key=key)
+        return definition.submission(tick)
     except BadBinding as error:
         raise InvalidSubmission(str(error)) from None
 

@@ -10,7 +10,7 @@ from jobservice.domain.errors import InvalidSubmission
 from jobservice.domain.late_binding import BadBinding, bind
 from jobservice.domain.names import DEFAULT_TENANT
 from jobservice.domain.schedule_definition import Definition
-from jobservice.domain.schedules import CatchUp, Overlap
+from jobservice.domain.schedules import WAITING_MAX, CatchUp, Overlap
 from jobservice.sdk.job_info import JobClassName, JobInfo
 from jobservice.sdk.json_values import PARAMETERS_DEPTH_MAX, NotJson, to_plain
 from jobservice.sdk.pipeline import Pipeline
@@ -40,7 +40,7 @@ class Schedule:
     catch_up_within: int = 86_400
     """Seconds; ticks older than that are missed."""
     overlap: Overlap | str = Overlap.ALLOW
-    """A tick while the last one's job lives: `allow`, `skip`, or `queue` its job behind."""
+    """A tick while the last one's job or pipeline lives: `allow`, `skip`, or `queue` it behind."""
 
     def definition(self) -> Definition:
         """It, checked. Raises InvalidSubmission, naming the field."""
@@ -96,6 +96,10 @@ class ScheduleInfo:
     pipeline: dict[str, Any] | None
     created_date: datetime
     updated_date: datetime
+    waiting: int
+    """Ticks that wait for the pipeline of the one before."""
+    waiting_since: datetime | None
+    """Since when one of them does."""
 
     @property
     def troubles(self) -> list[str]:
@@ -107,10 +111,20 @@ class ScheduleInfo:
             found.append(f"{'paused' if self.pause_reason == 'broken' else 'refused'}: {self.error}")
         if self.next_fire_date is None:
             found.append("it has no next fire date")
+        if self.waiting >= WAITING_MAX:
+            found.append(f"{self.waiting:,} ticks wait, more are missed")
         if self.class_known is False and not self.paused:
             job = self.job or {}
             found.append(f"no living daemon of queue {job.get('queue', 'default')} knows class {job.get('job_class')}")
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingTick:
+    """A tick that waits for the pipeline of the one before."""
+
+    fire_date: datetime
+    since: datetime
 
 
 def _job(job: JobInfo | Mapping[str, Any], schedule: str) -> dict[str, Any]:

@@ -96,3 +96,23 @@ def test_a_class_that_no_living_daemon_knows_is_told_by_doctor_and_by_the_list(r
     assert findings["schedules"]["well"] is False
     assert "no living daemon of queue default knows class Nap" in findings["schedules"]["finding"]
     assert "lonely" in run("schedule", "list").stdout
+
+
+def test_ticks_that_wait_are_told_by_list_show_and_next_and_by_remove(run: Run, tmp_path: Path) -> None:
+    pipeline = {"name": "books", "stages": [{"job_class": "Nap", "jobs": [{}]}]}
+    (tmp_path / "books.json").write_text(json.dumps(pipeline))
+    run("schedule", "add", "books", "--pipeline", "books.json", "--cron", "@yearly", "--overlap", "queue")
+    first = run("schedule", "run-now", "books")
+
+    second, third = run("schedule", "run-now", "books"), run("schedule", "run-now", "books", "--json")
+
+    assert (len(first.stdout.strip()), second.exit_code, second.stdout) == (36, 0, "")
+    assert "it waits for its turn" in second.stderr
+    assert json.loads(third.stdout) == {"id": None}
+    schedule = shown(run, "books")
+    assert (schedule["fired"], schedule["waiting"]) == (1, 2)
+    assert schedule["state"].startswith("2 waiting since ")
+    assert "2 waiting since " in run("schedule", "list").stdout
+    dates = json.loads(run("schedule", "next", "books", "--count", "1", "--json").stdout)
+    assert [sorted(each) for each in dates] == [["fire_date", "waits_since"]] * 2 + [["fire_date"]]
+    assert "with 2 ticks that waited" in run("schedule", "remove", "books").stderr

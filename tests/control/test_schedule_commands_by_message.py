@@ -58,6 +58,20 @@ async def test_a_schedule_of_a_pipeline_tells_which_one_a_run_has_made(
     assert "new_job_id" not in run
 
 
+async def test_a_run_that_waits_for_the_pipeline_before_it_says_so_and_is_counted(
+    ask: Ask, connection: asyncpg.Connection
+) -> None:
+    pipeline = {"name": "map", "stages": [{"job_class": "Nap", "jobs": [{}]}]}
+    add = {"command": "add_schedule", "schedule": "nightly", "pipeline": pipeline, "every": 3600, "overlap": "queue"}
+
+    await ask("acme", add)
+    (first,) = (await ask("acme", on("run")))["results"]
+    (second,) = (await ask("acme", on("run")))["results"]
+
+    assert (first["new_pipeline_id"], "waiting" in first) == (str((await row(connection))["last_pipeline_id"]), False)
+    assert (second["accepted"], second["waiting"], "new_pipeline_id" in second) == (True, 1, False)
+
+
 @pytest.mark.parametrize("command", ["pause", "resume", "run", "remove"])
 async def test_a_schedule_is_reached_by_its_tenant_and_the_operator_who_names_it_and_nobody_else(
     command: str, ask: Ask, connection: asyncpg.Connection

@@ -3,6 +3,7 @@
 import json
 import signal
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 from daemons import Books, Daemons, Processes, until
@@ -93,3 +94,39 @@ async def test_daemons_that_are_killed_and_started_again_fire_each_tick_once_and
              WHERE j.user_metadata ->> 'schedule' = s.name) f"""
     )
     assert [(row["fired"], row["missed"]) for row in rows] == [(row["seconds"], 0) for row in rows]
+
+
+async def test_pipelines_of_a_schedule_follow_each_other_over_daemons_that_are_killed(
+    processes: Processes, books: Books
+) -> None:
+    stages = [{"name": name, "job_class": "NoOp", "jobs": [{}, {}]} for name in ("first", "second")]
+    await books.connection.execute(
+        """INSERT INTO jobservice.schedule (tenant, name, pipeline, every, overlap, catch_up, next_fire_date)
+           VALUES ('acme', 'x', $1, 2, 'queue', 'all', date_trunc('second', now()) - interval '5 minutes')""",
+        json.dumps({"name": "books", "stages": stages}),
+    )
+    second = await processes.start()
+
+    for _ in range(2):
+        first, second = second, await processes.start()
+        before = await books.value("SELECT fired FROM jobservice.schedule")
+
+        async def has_fired(before: int = before) -> bool:
+            return bool(await books.value("SELECT fired > $1 FROM jobservice.schedule", before + 2))
+
+        await until(has_fired, "three more have been fired")
+        first.send(signal.SIGKILL)
+        await first.ended()
+
+    async def thirty_ended() -> bool:
+        return bool(await books.value("SELECT count(*) >= 30 FROM jobservice.pipeline WHERE status = 'SUCCEEDED'"))
+
+    await until(thirty_ended, "thirty have ended")
+    rows = await books.connection.fetch(
+        """SELECT (user_metadata ->> 'fire_date')::timestamptz AS date, created_date, stop_date
+           FROM jobservice.pipeline ORDER BY created_date"""
+    )
+    dates = [row["date"] for row in rows]
+    assert dates == [dates[0] + n * timedelta(seconds=2) for n in range(len(dates))]
+    assert all(after["created_date"] > before["stop_date"] for before, after in pairwise(rows))
+    assert await books.value("SELECT missed FROM jobservice.schedule") == 0

@@ -2,55 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
-import asyncpg
 import pytest
 from databases import Connect
-from scheduled import Schedules
+from scheduled import Clock, Schedules
 
 from jobservice.schedules.firing import Firing
-
-
-class Clock:
-    """What `now()` and `clock_timestamp()` are for sessions that look for functions here before anywhere else."""
-
-    def __init__(self, connection: asyncpg.Connection) -> None:
-        self._connection = connection
-
-    async def make(self) -> None:
-        await self._connection.execute("""
-            CREATE SCHEMA IF NOT EXISTS fake;
-            CREATE TABLE IF NOT EXISTS fake.clock (moment timestamptz);
-            CREATE OR REPLACE FUNCTION fake.now() RETURNS timestamptz LANGUAGE sql STABLE
-              AS 'SELECT moment FROM fake.clock';
-            CREATE OR REPLACE FUNCTION fake.clock_timestamp() RETURNS timestamptz LANGUAGE sql
-              AS 'SELECT moment FROM fake.clock';
-            DELETE FROM fake.clock; INSERT INTO fake.clock VALUES ('2000-01-01Z')""")
-
-    async def shows(self, moment: datetime) -> None:
-        await self._connection.execute("UPDATE fake.clock SET moment = $1", moment)
-
-
-@pytest.fixture
-async def clock(schedules: Schedules) -> Clock:
-    made = Clock(schedules.connection)
-    await made.make()
-    return made
-
-
-@pytest.fixture
-async def on_the_clock(connect: Connect, clock: Clock) -> AsyncIterator[Connect]:
-    """Connections of programs that live by that clock."""
-
-    async def opened() -> asyncpg.Connection:
-        connection = await connect()
-        await connection.execute("SET search_path = fake, pg_catalog")
-        return connection
-
-    yield opened
-
 
 NIGHTS = {
     "spring": (datetime(2026, 3, 28, 12, tzinfo=UTC), ["2026-03-29T03:00:00+02:00"], 24 - 1),
