@@ -169,10 +169,11 @@ async def test_a_broker_that_is_away_fails_at_once_and_later_works(
 
 async def test_a_broker_that_hangs_is_left_after_the_deadline(connect: Connect, proxy: Any, names: BrokerNames) -> None:
     link = await connect(proxy.url)
-    publisher = Publisher(link=link, exchange=names.events, deadline=0.3)
+    publisher = Publisher(link=link, exchange=names.events)
     await publisher.publish([message(b"before")])
 
     proxy.freeze()
+    publisher._deadline = 0.3
     with pytest.raises(PublishFailed, match="did not confirm within") as failure:
         await publisher.publish([message(b"lost")] * 3)
 
