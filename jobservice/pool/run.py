@@ -13,12 +13,12 @@ from structlog.typing import FilteringBoundLogger
 
 from jobservice.domain.claimed import ClaimedJob
 from jobservice.domain.errors import JobTimeout
-from jobservice.domain.outcomes import EXPIRED_MESSAGE, Aborted, Failed, HandedBack, Outcome, Retried, Succeeded
-from jobservice.pool.attempts import outcome_of_failure
+from jobservice.domain.outcomes import EXPIRED_MESSAGE, Aborted, Failed, Outcome, Succeeded
 from jobservice.pool.claimed_info import parameters_of
 from jobservice.pool.executors import EndedElsewhere, Executor
-from jobservice.pool.failures import abort_in, failed
+from jobservice.pool.failures import failed
 from jobservice.pool.run_context import RunContext
+from jobservice.pool.verdict import Verdict
 from jobservice.pool.workspace import Workspaces
 from jobservice.sdk.definition import JobDefinition
 from jobservice.sdk.registry import Registry
@@ -155,7 +155,7 @@ class Run(RunContext):
         if self.claimed.expired:
             return Failed("Expired", EXPIRED_MESSAGE)
         if self.ending is not None:
-            return self._outcome_of_ending()
+            return self._verdict().on_ending()
         definition = self._registry.find(self.claimed.card.job_class)
         if definition is None:
             return await self._without_class()
@@ -169,7 +169,7 @@ class Run(RunContext):
             outcome = await self._unknown_class(self)
         except Exception as error:  # noqa: BLE001 - no job may stay TO_BE_RUN for an error of ours
             outcome = failed(error)
-        return outcome if self.ending is None else self._outcome_of_ending()
+        return outcome if self.ending is None else self._verdict().on_ending()
 
     def _made_ready(self, definition: JobDefinition) -> _Prepared:
         arguments = definition.validator.validate_json(parameters_of(self.claimed))
@@ -193,9 +193,9 @@ class Run(RunContext):
             value = await prepared.executor.execute(prepared.job, prepared.arguments)
             outcome: Outcome = self._succeeded(value)
         except EndedElsewhere as ended:
-            outcome = self._outcome_elsewhere(ended.outcome)
+            outcome = self._verdict().on_outcome_elsewhere(ended.outcome)
         except BaseException as error:  # noqa: BLE001 - SystemExit in a job would end the event loop
-            outcome = self._outcome_of(error)
+            outcome = self._verdict().on_error(error)
         finally:
             self._executing = None
         if self._ending.cancel_sent:
@@ -223,42 +223,10 @@ class Run(RunContext):
             return Succeeded(result=result, result_class=result_class)
         return self._wishes.succeeded(result, result_class)
 
-    def _outcome_elsewhere(self, outcome: Outcome) -> Outcome:
-        """The other process only knows that it was asked to end, this one why."""
-        asked = isinstance(outcome, Aborted) and outcome.reason == self.ending
-        return self._outcome_of_ending() if asked else outcome
-
-    def _outcome_of(self, error: BaseException) -> Outcome:
-        if isinstance(error, GeneratorExit) and not _loop_is_running():
-            raise error  # the process throws an unfinished coroutine away; its job has no end
-        if self._ending.cancel_sent:
-            return self._outcome_of_cancel(error)
-        if self._ending.cancelled_by_others:
-            raise asyncio.CancelledError
-        aborted = abort_in(error)
-        if aborted is None:
-            return self._failed(error)
-        return self._outcome_of_ending() if aborted.reason == self.ending else Aborted(aborted.reason)
-
-    def _outcome_of_cancel(self, error: BaseException) -> Outcome:
-        # Whatever a job raises when it is cancelled, it did not fail by itself.
-        if not isinstance(error, asyncio.CancelledError) and abort_in(error) is None:
-            ended_in = failed(error)
-            self.log.warning("run.error_after_cancel", error_type=ended_in.error_type, message=ended_in.message)
-        return self._outcome_of_ending()
-
-    def _outcome_of_ending(self) -> Outcome:
-        ending = self._ending
-        if ending.stop_reason is not None:
-            return Aborted(ending.stop_reason)
-        if ending.timed_out is not None:
-            return self._failed(ending.timed_out)
-        return HandedBack(ending.leaving or "")
-
-    def _failed(self, error: BaseException) -> Failed | Retried:
-        if self.started_at is None or self._executed is None:
-            return failed(error)  # before the start nothing is retried
-        return outcome_of_failure(error, self.claimed, self._executed.definition, self._log)
+    def _verdict(self) -> Verdict:
+        executed = self._executed if self.started_at is not None else None
+        definition = executed.definition if executed is not None else None
+        return Verdict(claimed=self.claimed, ending=self._ending, definition=definition, log=self.log)
 
     # Ending it from outside.
 
@@ -293,25 +261,9 @@ class Run(RunContext):
         if self._executing is None or self._given_up:
             return
         self.log.error("run.give_up", reason=self.ending, seconds=self._grace)
-        self._report_finish(self._outcome_given_up())
+        self._report_finish(self._verdict().on_going_on(self._grace))
         self._given_up = True
         if not self._executing.cancellable:
             self._ending.cancel()
         elif self._on_stuck is not None:
             self._on_stuck(self)
-
-    def _outcome_given_up(self) -> Outcome:
-        beyond = f"; the run did not end within {self._grace:g} s and was given up"
-        if self._ending.stop_reason is not None:
-            return Aborted(self._ending.stop_reason + beyond)
-        # Not to be retried: the old run may still be at work.
-        timed_out = failed(self._ending.timed_out or TimeoutError())
-        return Failed(timed_out.error_type, timed_out.message + beyond)
-
-
-def _loop_is_running() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
