@@ -7,6 +7,7 @@ from functools import partial
 
 import pika
 import pytest
+from consuming import consume, send
 from outages import kept_port
 from pika.adapters.blocking_connection import BlockingChannel
 from yarl import URL
@@ -15,6 +16,8 @@ from jobservice.broker.backoff import Backoff
 from jobservice.broker.connection import BrokerLink
 from jobservice.broker.names import BrokerNames
 from jobservice.broker.topology import declare
+
+__all__ = ["consume", "send"]
 
 
 class Proxy:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from aiormq import spec
+from consuming import Connect
 from pamqp.frame import marshal
 from pika.adapters.blocking_connection import BlockingChannel
 
@@ -15,7 +16,6 @@ from jobservice.broker.names import BrokerNames
 from jobservice.broker.publisher import Publisher, PublishFailed
 from jobservice.domain.errors import BrokerUnavailable
 
-Connect = Callable[[str], Awaitable[BrokerLink]]
 Eventually = Callable[[Callable[[], object]], Awaitable[None]]
 
 KEY = "acme.default.NoOp.RUNNING"

@@ -9,10 +9,11 @@ import pytest
 from databases import connect, connection, database_url, module_database_url
 from factory import make_daemon
 from fair_scene import Scene
+from holding import hand
 from impatience import replace_claim
 from writers import writer_of
 
-__all__ = ["connect", "connection", "database_url", "module_database_url", "writer_of"]
+__all__ = ["connect", "connection", "database_url", "hand", "module_database_url", "writer_of"]
 
 
 @pytest.fixture

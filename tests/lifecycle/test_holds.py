@@ -1,73 +1,20 @@
 """Holds of job classes and pauses of pipelines: what they hold leaves the claimable index, and nothing stays behind."""
 
-import asyncio
 import itertools
-import json
-from collections.abc import Awaitable, Callable
-from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
 from databases import Connect
-from factory import SETTLER, make_daemon, make_job, row_of
+from factory import SETTLER, make_job, row_of
+from holding import HOLDS, Hand
 from races import begun
 
 from jobservice.domain.errors import InvalidSubmission
 from jobservice.domain.states import JobStatus
-from jobservice.lifecycle.claim import Claimer
-from jobservice.lifecycle.class_holds import ALL_CLASSES, ClassHolds
+from jobservice.lifecycle.class_holds import ALL_CLASSES
 from jobservice.lifecycle.commands import Commands
 from jobservice.lifecycle.upkeep import Upkeep
-
-HOLDS = ClassHolds()
-TRIES = 150
-
-
-class Hand:
-    """Who claims, holds and releases, on one connection."""
-
-    def __init__(self, connection: asyncpg.Connection, daemon: UUID) -> None:
-        self.connection = connection
-        self.claimer = Claimer(daemon_id=daemon, schema="jobservice", submissions_published=False)
-
-    async def claim(self, *, slots: int = 10, queue: str = "default") -> list[UUID]:
-        claim = await self.claimer.claim(self.connection, queue=queue, slots=slots, skipped_classes=(), charges={})
-        return [job.card.job_id for job in claim.jobs]
-
-    async def hold(self, job_class: str = "Nap", reason: str | None = None) -> bool:
-        return await HOLDS.hold(self.connection, job_class, reason=reason)
-
-    async def release(self, job_class: str = "Nap") -> bool:
-        return await HOLDS.release(self.connection, job_class)
-
-    async def pipeline(self, *jobs: dict[str, Any]) -> UUID:
-        tree = {"name": "waves", "tenant": "acme", "stages": [{"jobs": list(jobs)}]}
-        found = await self.connection.fetchval(
-            "SELECT pipeline_id FROM jobservice.submit_pipeline($1::text::jsonb)", json.dumps(tree)
-        )
-        return UUID(str(found))
-
-    async def jobs_of(self, pipeline: UUID) -> list[UUID]:
-        rows = await self.connection.fetch(
-            "SELECT id FROM jobservice.job_info WHERE pipeline_id = $1 ORDER BY number", pipeline
-        )
-        return [row["id"] for row in rows]
-
-    async def command(self, verb: str, pipeline: UUID) -> None:
-        accepted = await self.connection.fetchval(
-            "SELECT accepted FROM jobservice.command_pipelines(ARRAY[$1::uuid], $2)", pipeline, verb
-        )
-        assert accepted
-
-    async def put_aside(self) -> set[UUID]:
-        rows = await self.connection.fetch("SELECT id FROM jobservice.job_info WHERE on_hold")
-        return {row["id"] for row in rows}
-
-
-@pytest.fixture
-async def hand(connection: asyncpg.Connection) -> Hand:
-    return Hand(connection, await make_daemon(connection, queues=("default", "other")))
 
 
 async def test_a_held_class_starts_nothing_until_it_is_released_and_others_start(
@@ -336,109 +283,3 @@ async def test_a_resume_leaves_jobs_of_a_held_class_aside_and_is_done_with_them(
     assert await hand.claim() == [other]
     assert await hand.put_aside() == {nap}
     assert not await connection.fetchval("SELECT unsettled FROM jobservice.pipeline")
-
-
-LETS_GO: dict[str, Callable[[Hand, UUID], Awaitable[Any]]] = {
-    "release": lambda hand, _: hand.release(),
-    "resume": lambda hand, pipeline: hand.command("resume", pipeline),
-}
-
-
-async def held_by(hand: Hand, verb: str) -> UUID:
-    pipeline = await hand.pipeline(*[{"job_class": "Nap"}] * 5)
-    await (hand.hold() if verb == "release" else hand.command("pause", pipeline))
-    return pipeline
-
-
-@pytest.mark.parametrize("verb", LETS_GO)
-async def test_who_releases_waits_for_the_claim_under_way_and_leaves_nothing_behind(
-    connection: asyncpg.Connection, connect: Connect, hand: Hand, verb: str
-) -> None:
-    pipeline = await held_by(hand, verb)
-    other = await connect()
-    releasing = Hand(other, UUID(int=9))
-    claim = connection.transaction()
-    await claim.start()
-    await hand.claim()
-
-    release = await begun(LETS_GO[verb](releasing, pipeline), other, await connect())
-    await claim.commit()
-    await release
-
-    assert len(await hand.claim()) == 5
-
-
-@pytest.mark.parametrize("verb", LETS_GO)
-async def test_a_claim_does_not_wait_for_who_releases_and_puts_nothing_aside_then(
-    connection: asyncpg.Connection, connect: Connect, hand: Hand, verb: str
-) -> None:
-    pipeline = await held_by(hand, verb)
-    other = await connect()
-    release = other.transaction()
-    await release.start()
-    await LETS_GO[verb](Hand(other, UUID(int=9)), pipeline)
-
-    meanwhile = await asyncio.wait_for(hand.claim(), 30)
-    aside = await hand.put_aside()
-    await release.commit()
-
-    assert (meanwhile, aside) == ([], set())
-    assert len(await hand.claim()) == 5
-
-
-@pytest.mark.parametrize("verb", LETS_GO)
-async def test_nothing_is_lost_when_claims_and_releases_meet_at_random(
-    connection: asyncpg.Connection, connect: Connect, hand: Hand, verb: str
-) -> None:
-    other = await connect()
-    lost = 0
-    for n in range(TRIES):
-        pipeline = await held_by(hand, verb)
-        releasing = Hand(other, UUID(int=9))
-
-        async def later(steps: int, releasing: Hand = releasing, pipeline: UUID = pipeline) -> None:
-            for _ in range(steps):
-                await asyncio.sleep(0)
-            await LETS_GO[verb](releasing, pipeline)
-
-        claimed, _ = await asyncio.gather(hand.claim(), later(n % 10))
-        claimed += await hand.claim()
-        lost += len(claimed) != 5
-        await connection.execute("DELETE FROM jobservice.job_info; DELETE FROM jobservice.outbox")
-
-    assert lost == 0
-
-
-async def test_a_pause_waits_for_the_claims_under_way(
-    connection: asyncpg.Connection, connect: Connect, hand: Hand
-) -> None:
-    pipeline = await hand.pipeline(*[{"job_class": "Nap"}] * 5)
-    other = await connect()
-    claim = connection.transaction()
-    await claim.start()
-    claimed = await hand.claim()
-
-    pause = await begun(Hand(other, UUID(int=9)).command("pause", pipeline), other, await connect())
-    await claim.commit()
-    await pause
-
-    assert len(claimed) == 5
-    paused = await connection.fetchval("SELECT updated_date FROM jobservice.pipeline WHERE paused")
-    assert paused > (await row_of(connection, claimed[0]))["claim_date"]
-
-
-async def test_a_hold_waits_for_the_claims_under_way(
-    connection: asyncpg.Connection, connect: Connect, hand: Hand
-) -> None:
-    job = await make_job(connection)
-    other = await connect()
-    claim = connection.transaction()
-    await claim.start()
-    claimed = await hand.claim()
-
-    hold = await begun(HOLDS.hold(other, "Nap"), other, await connect())
-    await claim.commit()
-    await hold
-
-    assert claimed == [job]
-    assert (await HOLDS.held(connection))[0].created_date > (await row_of(connection, job))["claim_date"]

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import structlog
+from runs import SECONDS, make_claimed
 from structlog.testing import capture_logs
-from test_run import SECONDS, make_claimed
 
 from jobservice import AbstractJob, Retry
 from jobservice.domain.claimed import ClaimedJob

@@ -14,8 +14,8 @@ from typing import Any
 import process_jobs
 import pytest
 import structlog
+from runs import SECONDS, make_claimed
 from structlog.testing import capture_logs
-from test_run import SECONDS, make_claimed
 
 from jobservice import AbstractJob
 from jobservice.domain.outcomes import Aborted, Failed, HandedBack, Outcome, Retried, Succeeded

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
-from test_run import make_claimed
+from runs import make_claimed
 
 from jobservice.pool.slot_time import Held, SlotTime
 

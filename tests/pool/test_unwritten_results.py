@@ -7,8 +7,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from runs import SECONDS
 from test_attempts import Bench, Told, first
-from test_run import SECONDS
 
 from jobservice.domain.states import JobStatus
 from jobservice.pool import pool as pool_module
