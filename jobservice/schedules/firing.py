@@ -115,16 +115,13 @@ class Firing:
 
     async def _lock_some(self, connection: asyncpg.Connection, passed: list[tuple[str, str]], most: int) -> list[Any]:
         """Those that are due, then those whose waiting ticks may fire."""
-        found: list[Any] = []
-        for lock in (self._sql.lock_due, self._sql.lock_freed):
-            rows = lock(
-                connection,
-                passed_tenants=[tenant for tenant, _ in passed],
-                passed_names=[name for _, name in passed],
-                batch=most - len(found),
-            )
-            found += [row async for row in rows]
-        return found
+        passed_by: dict[str, Any] = {
+            "passed_tenants": [tenant for tenant, _ in passed],
+            "passed_names": [name for _, name in passed],
+        }
+        due = [row async for row in self._sql.lock_due(connection, batch=most, **passed_by)]
+        freed = self._sql.lock_freed(connection, batch=most - len(due), **passed_by)
+        return due + [row async for row in freed]
 
     async def _fire_some(
         self, connection: asyncpg.Connection, rows: list[Any]
