@@ -5,9 +5,11 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from jsonschema import Draft7Validator, FormatChecker, ValidationError, validators
+
+from jobservice.control.wire import AnyCommand
 
 CONTRACT = Path(__file__).parents[1] / "docs" / "contract"
 FORMATS = FormatChecker(formats=["uuid"])
@@ -51,3 +53,14 @@ def _closed(schema: Any) -> Any:
 def complaints(validator: Any, message: Any) -> list[str]:
     """What the schema has against a message."""
     return [f"{'/'.join(map(str, error.absolute_path))}: {error.message}" for error in validator.iter_errors(message)]
+
+
+def fields_of(name: str) -> list[str]:
+    """The members of one of the shapes of a submission."""
+    return sorted(document("submission.schema.json")["definitions"][name]["properties"])
+
+
+def command_words() -> list[str]:
+    """What may stand as `command`."""
+    members = [model.model_fields["command"].annotation for model in get_args(AnyCommand)]
+    return sorted(word for member in members for word in get_args(member))

@@ -1,18 +1,16 @@
 """Commands on pipelines and stages as messages of a foreign client: each tenant its own, refusals name the state."""
 
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import uuid4
 
 import asyncpg
 import pytest
+from commanding import Ask
 from doors import DatabaseProxy, Foreign
 
 from jobservice.control import pipeline_acting
 from jobservice.domain.pipelines import PIPELINE_VERBS, PipelineStatus, PipelineVerb
-
-Ask = Callable[..., Awaitable[Any]]
 
 COMMANDS: dict[str, tuple[PipelineVerb, dict[str, Any]]] = {
     "start_pipeline": (PipelineVerb.START, {}),

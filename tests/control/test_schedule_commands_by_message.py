@@ -1,13 +1,11 @@
 """Commands on schedules as messages of a foreign client: each tenant its own, refusals say why."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncpg
 import pytest
+from commanding import Ask
 from doors import Foreign
-
-Ask = Callable[..., Awaitable[Any]]
 
 JOB = {"job_class": "Nap", "parameters": {"day": "{fire_date:%Y-%m-%d}"}}
 ADD = {"command": "add_schedule", "schedule": "nightly", "job": JOB, "cron": "30 2 * * *"}
