@@ -1,6 +1,8 @@
 """`schedule`: what is submitted at which dates."""
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 
@@ -43,14 +45,14 @@ async def list_schedules(
     """List schedules: when they fire, when they did, and how many ticks were missed."""
     async with jobs_of(call) as jobs:
         found = await jobs.schedules.find(tenant=tenant)
-    call.output.rows([_told(each) for each in found], _OF_TROUBLE)
+    call.output.rows([_told(each, on_its_clock=not call.json) for each in found], _OF_TROUBLE)
 
 
 async def show(call: Call, *, name: Name, tenant: Tenant = DEFAULT_TENANT) -> None:
     """Show everything of one schedule, and what keeps it from running."""
     async with jobs_of(call) as jobs:
         found = await jobs.schedules.get(name, tenant=tenant)
-    call.output.record(_told(found))
+    call.output.record(_told(found, on_its_clock=not call.json))
 
 
 async def add(
@@ -117,7 +119,8 @@ async def add(
     )
     async with jobs_of(call) as jobs:
         added = await jobs.schedules.add(schedule, paused=paused, replace=replace)
-    call.output.record(_told(added)) if call.json else call.output.rows([_told(added)], ("name", "next_fire_date"))
+    told = _told(added, on_its_clock=not call.json)
+    call.output.record(told) if call.json else call.output.rows([told], ("name", "next_fire_date"))
 
 
 async def pause(call: Call, *, name: Name, tenant: Tenant = DEFAULT_TENANT) -> None:
@@ -169,14 +172,24 @@ async def next_dates(
     call.output.rows(rows, ("fire_date", "waits_since") if waiting else ("fire_date",))
 
 
-def _told(schedule: ScheduleInfo) -> dict[str, Any]:
-    """Its fields, and in words: when, and what state it is in."""
+def _told(schedule: ScheduleInfo, *, on_its_clock: bool) -> dict[str, Any]:
+    """Its fields, and in words: when, and what state it is in. People see its fire dates as `next` prints them."""
     told = schedule.troubles or (["paused"] if schedule.paused else [])
     if schedule.waiting:
         told = [*told, f"{schedule.waiting:,} waiting since {schedule.waiting_since:%Y-%m-%d %H:%M:%S %Z}"]
     state = "; ".join(told)
     when = schedule.cron if schedule.cron is not None else f"every {schedule.every} s"
-    return {**fields_of(schedule), "when": when, "state": state}
+    fields = fields_of(schedule)
+    if on_its_clock:
+        fields |= {name: _on_clock(schedule.time_zone, fields[name]) for name in ("next_fire_date", "last_fire_date")}
+    return {**fields, "when": when, "state": state}
+
+
+def _on_clock(zone: str, date: datetime | None) -> str | None:
+    try:
+        return None if date is None else date.astimezone(ZoneInfo(zone)).isoformat(timespec="seconds")
+    except (ZoneInfoNotFoundError, ValueError):  # one that this machine does not know
+        return date.isoformat(timespec="seconds") if date is not None else None
 
 
 def _whole(text: str, option: str) -> int:

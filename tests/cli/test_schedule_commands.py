@@ -1,6 +1,7 @@
 """The commands about schedules on a real database."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,14 @@ def test_the_next_dates_are_printed_in_the_zone_of_the_schedule(run: Run) -> Non
     dates = json.loads(run("schedule", "next", "nightly", "--count", "3", "--json").stdout)
 
     assert [each["fire_date"][10:] for each in dates] == ["T02:30:00+05:45"] * 3
+
+
+def test_people_see_fire_dates_on_the_clock_of_the_schedule_wherever_they_are(run: Run) -> None:
+    added = run("schedule", "add", "kathmandu", "Nap", "--cron", "30 2 * * *", "--time-zone", "Asia/Kathmandu")
+    shown, listed = run("schedule", "show", "kathmandu"), run("schedule", "list")
+
+    for told in (added, shown, listed):
+        assert re.search(r"\d{4}-\d\d-\d\dT02:30:00\+05:45", told.stdout), told.stdout
 
 
 def test_run_now_prints_the_id_of_the_job_and_obeys_the_overlap(run: Run) -> None:
