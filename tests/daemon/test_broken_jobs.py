@@ -6,12 +6,12 @@ from uuid import UUID
 from daemons import Books, Daemons, Processes, Recorder
 
 SETTINGS = {"jobs__packages": '["broken_jobs"]'}
-WATCHFUL = {"lease": 1.2}
+WATCHFUL = {"lease": 3.0}
 
 
 async def test_a_blocked_event_loop_is_not_a_death(processes: Processes, daemons: Daemons, books: Books) -> None:
     blocked = await processes.start(**SETTINGS, pool__capacity=4)
-    jobs = [{"job_class": "Blocks", "parameters": {"seconds": 4.0}}, {"job_class": "Fine"}]
+    jobs = [{"job_class": "Blocks", "parameters": {"seconds": 5.0}}, {"job_class": "Fine"}]
     ids = await books.submit_many(jobs)
     await books.is_in(ids[0], "TO_BE_RUN", "RUNNING", "SUCCEEDED")
 
