@@ -386,6 +386,7 @@ CREATE TABLE IF NOT EXISTS pipeline (
   stop_date         timestamptz,
   CONSTRAINT pipeline_status_fits CHECK ((status IN ('SUCCEEDED', 'FAILED', 'ABORTED')) = (stop_date IS NOT NULL) AND (stop_date IS NULL OR parent_job IS NOT NULL OR NOT unsettled))
 ) WITH (fillfactor = 50);
+ALTER TABLE pipeline ADD COLUMN IF NOT EXISTS priority_left int8range;   -- numbers of the jobs that are still to get its priority, if they wait
 CREATE UNIQUE INDEX IF NOT EXISTS pipeline_key ON pipeline (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX IF NOT EXISTS pipeline_list       ON pipeline (tenant, id);
 CREATE INDEX IF NOT EXISTS pipeline_parent     ON pipeline (parent_job) WHERE parent_job IS NOT NULL;
@@ -906,6 +907,29 @@ BEGIN
   RETURN coalesce(cardinality(queues), 0);
 END $$;
 
+-- Gives the next waiting jobs of a pipeline its priority, in the order of submission. Which are left, what somebody holds among them, and whether more
+-- can get it at once.
+CREATE OR REPLACE FUNCTION give_priority(p pipeline, batch integer, OUT still int8range, OUT more boolean) LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+BEGIN
+  WITH next AS MATERIALIZED (
+    SELECT w.id, w.number FROM stage t, unnest(ARRAY['PENDING', 'QUEUED']) s(status), LATERAL (
+      SELECT j.id, j.number FROM job_info j
+      WHERE j.stage_id = t.id AND j.status = s.status AND j.number >= lower(p.priority_left) AND j.number < upper(p.priority_left)
+        AND (j.priority <> p.priority OR j.given_priority IS NOT NULL)
+      ORDER BY j.number LIMIT batch) w
+    WHERE t.pipeline_id = p.id AND t.stop_date IS NULL ORDER BY w.number LIMIT batch
+  ), locked AS MATERIALIZED (
+    SELECT j.id FROM job_info j WHERE j.id = ANY (ARRAY(SELECT n.id FROM next n)) ORDER BY j.id FOR NO KEY UPDATE SKIP LOCKED
+  ), changed AS (
+    UPDATE job_info j SET priority = p.priority, given_priority = NULL
+    WHERE j.id = ANY (ARRAY(SELECT l.id FROM locked l)) AND j.status IN ('PENDING', 'QUEUED') RETURNING 1
+  )
+  SELECT CASE WHEN count(*) = batch OR count(l.id) < count(*)
+              THEN nullif(int8range(coalesce(min(n.number) FILTER (WHERE l.id IS NULL), max(n.number) + 1), upper(p.priority_left)), 'empty') END,
+         count(*) = batch AND EXISTS (SELECT FROM changed)
+  INTO still, more FROM next n LEFT JOIN locked l ON l.id = n.id;
+END $$;
+
 -- Moves pipelines on after jobs of their stages have changed, in the transaction that changed them. `stages` and `changes` have one element for
 -- each job that changed: started, retried, SUCCEEDED, FAILED, ABORTED; `start_dates` too, with the date of each start. `also` names pipelines to be
 -- looked at whatever changed. Who calls it may hold job rows; it takes the pipelines' rows in order, and from there on waits for nothing. True where
@@ -926,7 +950,8 @@ DECLARE
   behind    integer;              -- the position of the last stage that ended here
   unended   uuid[];
   budget    integer := 1000;      -- jobs moved in one call
-  share     integer;              -- and for this pipeline: what is left unsettled goes on in turns
+  turn      integer;              -- and for one pipeline: what is left unsettled goes on in turns
+  share     integer;              -- what is left of it
   searching boolean;              -- whether to look for jobs that are left to be moved
   moved     integer;
   ids       uuid[];
@@ -977,7 +1002,8 @@ BEGIN
       CONTINUE;
     END IF;
     searching := p.unsettled OR p.id = ANY (also);
-    share := least(budget, CASE WHEN also = '{}' THEN 1000 ELSE 1 + 999 / cardinality(also) END);
+    turn := CASE WHEN also = '{}' THEN 1000 ELSE 1 + 999 / cardinality(also) END;
+    share := least(budget, turn);
     p.unsettled := false;
 
     IF news IS NOT NULL THEN
@@ -1041,6 +1067,13 @@ BEGIN
                                               AND NOT EXISTS (SELECT FROM class_hold h WHERE h.job_class = j.job_class));
     END IF;
 
+    IF p.priority_left IS NOT NULL AND p.ending IS NULL AND p.stop_date IS NULL THEN
+      IF p.id = ANY (also) THEN     -- not by those who end jobs
+        SELECT g.still, g.more OR left_over INTO p.priority_left, left_over FROM give_priority(p, turn) g;
+      END IF;
+      p.unsettled := p.unsettled OR p.priority_left IS NOT NULL;
+    END IF;
+
     IF p.ending IS NOT NULL THEN
       IF searching OR before.ending IS NULL THEN
         unended := ARRAY(SELECT t.id FROM stage t WHERE t.pipeline_id = p.id AND t.stop_date IS NULL);
@@ -1088,11 +1121,11 @@ BEGIN
     ELSIF p.stop_date IS NOT NULL THEN
       awaited := awaited OR EXISTS (SELECT FROM schedule x WHERE x.last_pipeline_id = p.id AND x.waiting > 0 AND NOT x.paused);
     END IF;
-    IF (p.sequence, p.percent_completed, p.unsettled, p.ending, p.start_date)
-       IS DISTINCT FROM (before.sequence, before.percent_completed, before.unsettled, before.ending, before.start_date) THEN
+    IF (p.sequence, p.percent_completed, p.unsettled, p.priority_left, p.ending, p.start_date)
+       IS DISTINCT FROM (before.sequence, before.percent_completed, before.unsettled, before.priority_left, before.ending, before.start_date) THEN
       UPDATE pipeline x
-      SET status = p.status, ending = p.ending, reason = p.reason, unsettled = p.unsettled, sequence = p.sequence, percent_completed = p.percent_completed,
-          start_date = p.start_date, stop_date = p.stop_date, updated_date = moment
+      SET status = p.status, ending = p.ending, reason = p.reason, unsettled = p.unsettled, priority_left = p.priority_left, sequence = p.sequence,
+          percent_completed = p.percent_completed, start_date = p.start_date, stop_date = p.stop_date, updated_date = moment
       WHERE x.id = p.id;
     END IF;
   END LOOP;
@@ -1365,10 +1398,6 @@ BEGIN
     PERFORM refuse_document('', problem);
   END IF;
 
-  IF verb = 'set_priority' THEN    -- job rows before pipelines, and none is left out: who comes to hold it waits for no job row
-    PERFORM FROM job_info j JOIN stage t ON t.id = j.stage_id JOIN pipeline x ON x.id = t.pipeline_id
-    WHERE x.id = ANY (ids) AND (only_tenant IS NULL OR x.tenant = only_tenant) AND j.status IN ('PENDING', 'QUEUED') ORDER BY j.id FOR NO KEY UPDATE OF j;
-  END IF;
   -- Through the turnstiles, as a hold: whoever has the answer knows that no claim is under way that has not read it. The pipelines come before them: a
   -- claim waits for no pipeline, and who waited for one with the turnstiles in hand would hold up all claims.
   IF verb = 'pause' THEN
@@ -1420,10 +1449,9 @@ BEGIN
             why := 'somebody holds one of its jobs; try again';
           END;
         WHEN 'set_priority' THEN
-          UPDATE pipeline x SET priority = priority_number(argument #>> '{}'), updated_date = clock_timestamp() WHERE x.id = p.id;
-          UPDATE job_info j SET priority = priority_number(argument #>> '{}'), given_priority = NULL
-          WHERE j.id = ANY (ARRAY(SELECT w.id FROM job_info w JOIN stage t ON t.id = w.stage_id WHERE t.pipeline_id = p.id AND w.status IN ('PENDING', 'QUEUED')
-                                  ORDER BY w.id FOR NO KEY UPDATE OF w SKIP LOCKED)) AND j.status IN ('PENDING', 'QUEUED');
+          -- Of the jobs that it has now: what is added later brings its own.
+          UPDATE pipeline x
+          SET priority = priority_number(argument #>> '{}'), priority_left = int8range(0, last_number(), '[]'), updated_date = clock_timestamp() WHERE x.id = p.id;
         WHEN 'update_metadata' THEN
           IF document_problem(merged(p.user_metadata, argument)) IS NOT NULL THEN
             PERFORM refuse_document('', ARRAY['too_large', 'user_metadata', document_problem(merged(p.user_metadata, argument))]);
@@ -1445,7 +1473,7 @@ BEGIN
     answers := answers || jsonb_build_object(p.id, jsonb_build_object('accepted', legal, 'was', p.status, 'why', why));
   END LOOP;
 
-  IF verb IN ('start', 'resume', 'stop', 'seal', 'restart') THEN
+  IF verb IN ('start', 'resume', 'stop', 'seal', 'restart', 'set_priority') THEN
     PERFORM settle('{}', '{}', ARRAY(SELECT k.id::uuid FROM jsonb_object_keys(answers) k(id) WHERE (answers -> k.id ->> 'accepted')::boolean));
   END IF;
   IF verb IN ('start', 'restart') THEN

@@ -23,7 +23,7 @@ from jobservice.workflow.pipelines import Pipelines, WorkflowResult
 
 JOBS_MAX = 100_000
 """Jobs of all pipelines in one command that moves all of them in its transaction: a daemon gives it 30 seconds."""
-_MOVE_ALL: Final = frozenset({PipelineVerb.RESTART, PipelineVerb.DELETE, PipelineVerb.SET_PRIORITY})
+_MOVE_ALL: Final = frozenset({PipelineVerb.RESTART, PipelineVerb.DELETE})
 
 
 class PipelineActing:

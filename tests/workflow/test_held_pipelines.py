@@ -181,21 +181,6 @@ async def test_a_verb_that_needs_all_jobs_is_refused_while_somebody_holds_one(
     assert accepted["accepted"]
 
 
-async def test_a_new_priority_reaches_a_waiting_job_that_somebody_held(
-    crew: Crew, connection: asyncpg.Connection
-) -> None:
-    p = await submit(connection, 2)
-
-    async with connection.transaction():
-        await connection.execute("SELECT FROM jobservice.job_info LIMIT 1 FOR UPDATE")
-        setting = await begun(command(crew.connection, "set_priority", p, "HIGH"), crew.connection, connection)
-    await setting
-
-    rows = await connection.fetch("SELECT priority FROM jobservice.job_info")
-    assert [row["priority"] for row in rows] == [100, 100]
-    assert (await pipeline(connection, p))["priority"] == 100
-
-
 async def test_a_restart_lets_go_of_expiration_dates_that_have_passed(
     crew: Crew, connection: asyncpg.Connection
 ) -> None:
