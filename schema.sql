@@ -1,9 +1,13 @@
 -- JobService: the whole schema, readable from top to bottom. Applied by `jobservice schema apply` (idempotent, under an
 -- advisory lock) or by `psql -1 -f schema.sql`. Another schema name replaces the word in the next two statements.
 --
--- Who writes what: `submit`, `stop` and `stop_jobs` are for everybody; `claim` is the daemon's. All other status changes
--- are statements of the daemon and the client (jobservice/lifecycle/*.sql), each one guarded update with its outbox row.
--- docs/lifecycle.md tells the protocol.
+-- First the tables of queues, jobs, events and pipelines, then the functions, noun by noun; aging, steps and schedules bring
+-- their tables with them.
+--
+-- Who calls what: `submit`, `submit_pipeline`, `add_stages`, `add_jobs`, `stop`, `stop_jobs`, `command_pipelines`,
+-- `command_stages`, `hold_class` and `release_class` are for everybody; the other functions are parts of those, or the
+-- daemon's. All other status changes are statements of the daemon and the client (jobservice/**/*.sql), each one guarded
+-- update with its outbox row. docs/lifecycle.md tells the protocol.
 
 CREATE SCHEMA IF NOT EXISTS jobservice;
 SET search_path = jobservice, pg_temp;
@@ -18,6 +22,8 @@ CREATE TABLE IF NOT EXISTS setting (
   name  text PRIMARY KEY,
   value jsonb NOT NULL
 );
+
+-- ----------------------------------------------------------------------------- queues, tenants, keys, holds, daemons
 
 -- One row per queue: its limits, and the turnstile through which its claims pass one at a time.
 CREATE TABLE IF NOT EXISTS queue (
@@ -111,6 +117,8 @@ CREATE TABLE IF NOT EXISTS daemon (
   lost_at     timestamptz,
   stopped_at  timestamptz
 ) WITH (fillfactor = 50);
+
+-- -------------------------------------------------------------------------------------------------------------- jobs
 
 CREATE TABLE IF NOT EXISTS job_info (
   id                   uuid PRIMARY KEY,
@@ -210,20 +218,6 @@ CREATE INDEX IF NOT EXISTS job_info_stage     ON job_info (stage_id, status, num
 CREATE INDEX IF NOT EXISTS job_info_locked    ON job_info (stage_id) WHERE locked AND stage_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS job_info_list      ON job_info (tenant, id);   -- the one full index: lists; without a tenant the key serves
 
--- Queues in which waiting raises priorities; none where there is no row. Every period a step: docs/fair-share.md#aging. It goes through the tenants, and
--- in each from the most urgent priority on which something waits to the least, in bounded batches: the row says how far it has come.
-CREATE TABLE IF NOT EXISTS aging (
-  queue      text PRIMARY KEY,
-  period     double precision NOT NULL CHECK (period BETWEEN 1 AND 1e9),   -- seconds
-  next_date  timestamptz NOT NULL,                               -- of the next step; of one under way when it was due
-  up_to      bigint NOT NULL,                                    -- jobs with higher numbers were submitted after the last step had begun
-  begun_date timestamptz,                                        -- of the step under way; NULL: there is none
-  begun_at   bigint NOT NULL DEFAULT 0,                          -- the highest number at that time
-  tenant     text NOT NULL DEFAULT '',                           -- whom it has come to,
-  rank       integer NOT NULL DEFAULT 0,                         -- the priority, in the order of job_info_claimable,
-  above      integer                                             -- and to which one its old jobs rise; NULL: those have risen, or are the first
-);
-
 -- ------------------------------------------------------------------------------------------- what the claim works from
 --
 -- A claim may not walk all tenants that have something queued, and under an old snapshot (a dump, a forgotten transaction) not all index
@@ -305,6 +299,8 @@ CREATE OR REPLACE TRIGGER job_info_call_updated AFTER UPDATE OF status, blocked,
 CREATE OR REPLACE TRIGGER tenant_call_told AFTER INSERT OR DELETE OR UPDATE OF weight, paused, max_running ON tenant FOR EACH ROW EXECUTE FUNCTION call_told();
 CREATE OR REPLACE TRIGGER tenant_share_call_told AFTER INSERT OR DELETE OR UPDATE OF weight, max_running ON tenant_share FOR EACH ROW EXECUTE FUNCTION call_told();
 
+-- ------------------------------------------------------------- what jobs leave behind, and what is published of them
+
 -- Runs that did not end their job: retried, handed back, lost, or followed by a restart. The last run is the row in job_info.
 CREATE TABLE IF NOT EXISTS job_run (
   job_id        uuid NOT NULL,
@@ -354,6 +350,16 @@ CREATE TABLE IF NOT EXISTS outbox_rejected (
   reason      text NOT NULL,
   content     jsonb NOT NULL
 );
+
+-- Durable subscriptions, as the client that declared the queue said.
+CREATE TABLE IF NOT EXISTS subscription (
+  name         text PRIMARY KEY,
+  filter       jsonb NOT NULL,
+  created_date timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+
+-- ---------------------------------------------------------------------------- pipelines and their stages: the tables
 
 -- Pipelines: ordered stages of jobs. docs/pipelines.md has the protocol. The row is the lock of the whole tree: whoever writes it or one of its
 -- stages holds it, and who holds it waits for no job row.
@@ -447,13 +453,49 @@ CREATE TABLE IF NOT EXISTS pipeline_outbox_rejected (
   content     jsonb NOT NULL
 );
 
--- Durable subscriptions, as the client that declared the queue said.
-CREATE TABLE IF NOT EXISTS subscription (
-  name         text PRIMARY KEY,
-  filter       jsonb NOT NULL,
-  created_date timestamptz NOT NULL DEFAULT clock_timestamp()
-);
+-- ----------------------------------------------------------------------------------------- what is told, and to whom
 
+-- Wakes the idle daemons of these queues. NOTIFY makes commits queue up behind each other, so only where somebody sleeps.
+CREATE OR REPLACE FUNCTION wake(queues text[]) RETURNS void LANGUAGE sql VOLATILE SET search_path FROM CURRENT AS $$
+  SELECT pg_notify(current_schema() || '_wake', q) FROM unnest(queues) q
+  WHERE EXISTS (SELECT FROM daemon d WHERE d.idle AND d.stopped_at IS NULL AND d.lost_at IS NULL AND q = ANY (d.queues))
+$$;
+
+-- What a statement that queued jobs or wrote facts for others to publish says to the daemons.
+CREATE OR REPLACE FUNCTION announce(queues text[], facts boolean) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+BEGIN
+  PERFORM wake(queues);
+  IF facts THEN
+    PERFORM pg_notify(current_schema() || '_facts', '');
+  END IF;
+END $$;
+
+-- Whether a status change is published by a queue whose `events` are these.
+CREATE OR REPLACE FUNCTION is_published(events text, status text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+  SELECT events = 'all' OR events = 'final' AND status IN ('SUCCEEDED', 'FAILED', 'ABORTED')
+$$;
+
+-- What a run told of its progress, as it is kept: of each step, `at` and `took` in microseconds from the run's start become dates, none of them later than
+-- the end of the run: the start is stamped when its flush arrives.
+CREATE OR REPLACE FUNCTION dated_steps(info jsonb, start_date timestamptz, stop_date timestamptz) RETURNS jsonb LANGUAGE sql STABLE AS $$
+  SELECT CASE WHEN jsonb_typeof(info -> 'steps') = 'object' THEN info || jsonb_build_object('steps', (
+    SELECT jsonb_object_agg(e.key, jsonb_build_object('status', e.value -> 'status', 'elapsed_ms', round((e.value ->> 'took')::bigint / 1000.0),
+                                                      'started', to_char(least(d.begun, stop_date) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+                                                      'ended', to_char(CASE WHEN d.over IS NOT NULL THEN least(d.over, stop_date) END AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')))
+    FROM jsonb_each(info -> 'steps') e,
+      LATERAL (SELECT start_date + (e.value ->> 'at')::bigint * interval '1 microsecond' AS begun,
+                      start_date + ((e.value ->> 'at')::bigint + (e.value ->> 'took')::bigint) * interval '1 microsecond' AS over) d)) ELSE info END
+$$;
+
+-- The same behind the end of a run that was lost: what it left running has failed.
+CREATE OR REPLACE FUNCTION ended_steps(info jsonb, moment timestamptz) RETURNS jsonb LANGUAGE sql STABLE AS $$
+  SELECT CASE WHEN jsonb_typeof(info -> 'steps') = 'object' THEN info || jsonb_build_object('steps', (
+    SELECT jsonb_object_agg(e.key, e.value || CASE WHEN e.value ->> 'status' = 'running'
+                                                   THEN jsonb_build_object('status', 'failed', 'ended', to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+                                                                           'elapsed_ms', round(1000 * extract(epoch FROM moment - (e.value ->> 'started')::timestamptz)))
+                                                   ELSE '{}' END)
+    FROM jsonb_each(info -> 'steps') e)) ELSE info END
+$$;
 
 -- ---------------------------------------------------------------------------------------------------------- submission
 
@@ -544,48 +586,6 @@ $$;
 
 CREATE OR REPLACE FUNCTION priority_number(written text) RETURNS integer LANGUAGE sql IMMUTABLE AS $$
   SELECT CASE written WHEN 'VERY_LOW' THEN -200 WHEN 'LOW' THEN -100 WHEN 'MEDIUM' THEN 0 WHEN 'HIGH' THEN 100 WHEN 'VERY_HIGH' THEN 200 ELSE written::numeric::integer END
-$$;
-
--- Wakes the idle daemons of these queues. NOTIFY makes commits queue up behind each other, so only where somebody sleeps.
-CREATE OR REPLACE FUNCTION wake(queues text[]) RETURNS void LANGUAGE sql VOLATILE SET search_path FROM CURRENT AS $$
-  SELECT pg_notify(current_schema() || '_wake', q) FROM unnest(queues) q
-  WHERE EXISTS (SELECT FROM daemon d WHERE d.idle AND d.stopped_at IS NULL AND d.lost_at IS NULL AND q = ANY (d.queues))
-$$;
-
--- What a statement that queued jobs or wrote facts for others to publish says to the daemons.
-CREATE OR REPLACE FUNCTION announce(queues text[], facts boolean) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
-BEGIN
-  PERFORM wake(queues);
-  IF facts THEN
-    PERFORM pg_notify(current_schema() || '_facts', '');
-  END IF;
-END $$;
-
--- Whether a status change is published by a queue whose `events` are these.
-CREATE OR REPLACE FUNCTION is_published(events text, status text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
-  SELECT events = 'all' OR events = 'final' AND status IN ('SUCCEEDED', 'FAILED', 'ABORTED')
-$$;
-
--- What a run told of its progress, as it is kept: of each step, `at` and `took` in microseconds from the run's start become dates, none of them later than
--- the end of the run: the start is stamped when its flush arrives.
-CREATE OR REPLACE FUNCTION dated_steps(info jsonb, start_date timestamptz, stop_date timestamptz) RETURNS jsonb LANGUAGE sql STABLE AS $$
-  SELECT CASE WHEN jsonb_typeof(info -> 'steps') = 'object' THEN info || jsonb_build_object('steps', (
-    SELECT jsonb_object_agg(e.key, jsonb_build_object('status', e.value -> 'status', 'elapsed_ms', round((e.value ->> 'took')::bigint / 1000.0),
-                                                      'started', to_char(least(d.begun, stop_date) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-                                                      'ended', to_char(CASE WHEN d.over IS NOT NULL THEN least(d.over, stop_date) END AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')))
-    FROM jsonb_each(info -> 'steps') e,
-      LATERAL (SELECT start_date + (e.value ->> 'at')::bigint * interval '1 microsecond' AS begun,
-                      start_date + ((e.value ->> 'at')::bigint + (e.value ->> 'took')::bigint) * interval '1 microsecond' AS over) d)) ELSE info END
-$$;
-
--- The same behind the end of a run that was lost: what it left running has failed.
-CREATE OR REPLACE FUNCTION ended_steps(info jsonb, moment timestamptz) RETURNS jsonb LANGUAGE sql STABLE AS $$
-  SELECT CASE WHEN jsonb_typeof(info -> 'steps') = 'object' THEN info || jsonb_build_object('steps', (
-    SELECT jsonb_object_agg(e.key, e.value || CASE WHEN e.value ->> 'status' = 'running'
-                                                   THEN jsonb_build_object('status', 'failed', 'ended', to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-                                                                           'elapsed_ms', round(1000 * extract(epoch FROM moment - (e.value ->> 'started')::timestamptz)))
-                                                   ELSE '{}' END)
-    FROM jsonb_each(info -> 'steps') e)) ELSE info END
 $$;
 
 -- The row of a submitted job, which was found good. PostgreSQL puts it into the statement that asks, as it does submission_problem.
@@ -1941,70 +1941,6 @@ END $$;
 -- An earlier one knew nothing of `ended`; beside the new one a call without it would be ambiguous.
 DROP FUNCTION IF EXISTS claim(text, integer, uuid, text[], text[], double precision[]);
 
--- The number of the job that was submitted last.
-CREATE OR REPLACE FUNCTION last_number() RETURNS bigint LANGUAGE sql VOLATILE SET search_path FROM CURRENT AS $$
-  SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('job_info', 'number')), 0)
-$$;
-
--- One batch of a step of aging that is due, of any queue: at most so many jobs raised and priorities looked at. `more`: it is to be called again.
-CREATE OR REPLACE FUNCTION raise_waiting(batch integer) RETURNS TABLE (raised integer, more boolean) LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
-DECLARE
-  a      aging%ROWTYPE;
-  place  record;
-  room   integer := batch;
-  moved  integer;
-BEGIN
-  raised := 0;
-  more := false;
-  SELECT * INTO a FROM aging x WHERE x.next_date <= clock_timestamp() ORDER BY x.next_date LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED;
-  IF NOT FOUND THEN
-    RETURN NEXT;
-    RETURN;
-  END IF;
-  IF a.begun_date IS NULL THEN
-    a.begun_date := clock_timestamp();
-    a.begun_at := last_number();
-    a.tenant := '';        -- before all
-  END IF;
-  LOOP
-    IF a.above IS NOT NULL THEN
-      -- By number, so all old ones come first. What a client or a claim holds is left for the next step: nobody waits here.
-      WITH locked AS MATERIALIZED (
-        SELECT j.id FROM job_info j
-        WHERE j.queue = a.queue AND j.tenant = a.tenant AND ~j.priority = a.rank AND j.number <= a.up_to AND j.status = 'QUEUED' AND NOT j.blocked
-        ORDER BY j.tenant, ~j.priority, j.number LIMIT room FOR NO KEY UPDATE SKIP LOCKED
-      ), changed AS (
-        UPDATE job_info j SET priority = ~a.above, given_priority = coalesce(j.given_priority, j.priority)
-        WHERE j.id = ANY (ARRAY(SELECT l.id FROM locked l)) RETURNING 1
-      )
-      SELECT count(*) INTO moved FROM changed;
-      raised := raised + moved;
-      room := room - moved;
-      EXIT WHEN room <= 0;   -- more of them may be there
-      a.above := NULL;
-    END IF;
-    SELECT j.tenant, ~j.priority AS rank INTO place FROM job_info j
-    WHERE j.queue = a.queue AND j.status = 'QUEUED' AND NOT j.blocked
-      AND (j.tenant, ~j.priority) > (a.tenant, CASE WHEN a.tenant = '' THEN -2147483648 ELSE a.rank END)
-    ORDER BY j.tenant, ~j.priority, j.number LIMIT 1;
-    IF NOT FOUND THEN
-      a.up_to := a.begun_at;
-      a.next_date := greatest(a.begun_date + make_interval(secs => a.period), clock_timestamp());
-      a.begun_date := NULL;
-      EXIT;
-    END IF;
-    a.above := CASE WHEN place.tenant = a.tenant THEN a.rank END;
-    a.tenant := place.tenant;
-    a.rank := place.rank;
-    room := room - 1;
-    EXIT WHEN room <= 0;
-  END LOOP;
-  UPDATE aging x SET next_date = a.next_date, up_to = a.up_to, begun_date = a.begun_date, begun_at = a.begun_at, tenant = a.tenant, rank = a.rank, above = a.above
-  WHERE x.queue = a.queue;
-  more := a.begun_date IS NOT NULL;
-  RETURN NEXT;
-END $$;
-
 -- Claims up to `slots` jobs of one queue for daemon `me`: fair between tenants, by priority and submission order inside one, never
 -- above a limit. One call is one transaction, committed by the server. docs/fair-share.md has the rule and where it comes from.
 --   charged_*: slot-seconds of runs that ended since this daemon's last claim, by tenant; told here, where the turnstile makes
@@ -2569,6 +2505,86 @@ BEGIN
   RETURN coalesce(cardinality(queues), 0);
 END $$;
 
+
+-- ------------------------------------------------------------------------------------------------------------- aging
+
+-- Queues in which waiting raises priorities; none where there is no row. Every period a step: docs/fair-share.md#aging. It goes through the tenants, and
+-- in each from the most urgent priority on which something waits to the least, in bounded batches: the row says how far it has come.
+CREATE TABLE IF NOT EXISTS aging (
+  queue      text PRIMARY KEY,
+  period     double precision NOT NULL CHECK (period BETWEEN 1 AND 1e9),   -- seconds
+  next_date  timestamptz NOT NULL,                               -- of the next step; of one under way when it was due
+  up_to      bigint NOT NULL,                                    -- jobs with higher numbers were submitted after the last step had begun
+  begun_date timestamptz,                                        -- of the step under way; NULL: there is none
+  begun_at   bigint NOT NULL DEFAULT 0,                          -- the highest number at that time
+  tenant     text NOT NULL DEFAULT '',                           -- whom it has come to,
+  rank       integer NOT NULL DEFAULT 0,                         -- the priority, in the order of job_info_claimable,
+  above      integer                                             -- and to which one its old jobs rise; NULL: those have risen, or are the first
+);
+
+-- The number of the job that was submitted last.
+CREATE OR REPLACE FUNCTION last_number() RETURNS bigint LANGUAGE sql VOLATILE SET search_path FROM CURRENT AS $$
+  SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('job_info', 'number')), 0)
+$$;
+
+-- One batch of a step of aging that is due, of any queue: at most so many jobs raised and priorities looked at. `more`: it is to be called again.
+CREATE OR REPLACE FUNCTION raise_waiting(batch integer) RETURNS TABLE (raised integer, more boolean) LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+DECLARE
+  a      aging%ROWTYPE;
+  place  record;
+  room   integer := batch;
+  moved  integer;
+BEGIN
+  raised := 0;
+  more := false;
+  SELECT * INTO a FROM aging x WHERE x.next_date <= clock_timestamp() ORDER BY x.next_date LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED;
+  IF NOT FOUND THEN
+    RETURN NEXT;
+    RETURN;
+  END IF;
+  IF a.begun_date IS NULL THEN
+    a.begun_date := clock_timestamp();
+    a.begun_at := last_number();
+    a.tenant := '';        -- before all
+  END IF;
+  LOOP
+    IF a.above IS NOT NULL THEN
+      -- By number, so all old ones come first. What a client or a claim holds is left for the next step: nobody waits here.
+      WITH locked AS MATERIALIZED (
+        SELECT j.id FROM job_info j
+        WHERE j.queue = a.queue AND j.tenant = a.tenant AND ~j.priority = a.rank AND j.number <= a.up_to AND j.status = 'QUEUED' AND NOT j.blocked
+        ORDER BY j.tenant, ~j.priority, j.number LIMIT room FOR NO KEY UPDATE SKIP LOCKED
+      ), changed AS (
+        UPDATE job_info j SET priority = ~a.above, given_priority = coalesce(j.given_priority, j.priority)
+        WHERE j.id = ANY (ARRAY(SELECT l.id FROM locked l)) RETURNING 1
+      )
+      SELECT count(*) INTO moved FROM changed;
+      raised := raised + moved;
+      room := room - moved;
+      EXIT WHEN room <= 0;   -- more of them may be there
+      a.above := NULL;
+    END IF;
+    SELECT j.tenant, ~j.priority AS rank INTO place FROM job_info j
+    WHERE j.queue = a.queue AND j.status = 'QUEUED' AND NOT j.blocked
+      AND (j.tenant, ~j.priority) > (a.tenant, CASE WHEN a.tenant = '' THEN -2147483648 ELSE a.rank END)
+    ORDER BY j.tenant, ~j.priority, j.number LIMIT 1;
+    IF NOT FOUND THEN
+      a.up_to := a.begun_at;
+      a.next_date := greatest(a.begun_date + make_interval(secs => a.period), clock_timestamp());
+      a.begun_date := NULL;
+      EXIT;
+    END IF;
+    a.above := CASE WHEN place.tenant = a.tenant THEN a.rank END;
+    a.tenant := place.tenant;
+    a.rank := place.rank;
+    room := room - 1;
+    EXIT WHEN room <= 0;
+  END LOOP;
+  UPDATE aging x SET next_date = a.next_date, up_to = a.up_to, begun_date = a.begun_date, begun_at = a.begun_at, tenant = a.tenant, rank = a.rank, above = a.above
+  WHERE x.queue = a.queue;
+  more := a.begun_date IS NOT NULL;
+  RETURN NEXT;
+END $$;
 
 -- --------------------------------------------------------------------------------------------------------------- holds
 
