@@ -777,7 +777,8 @@ BEGIN
         blocked           = false,
         on_hold           = false,
         stop_requested_at = coalesce(j.stop_requested_at, clock_timestamp()),
-        stop_reason       = coalesce(j.stop_reason, why)
+        stop_reason       = coalesce(j.stop_reason, why),
+        estimated_completion = CASE WHEN j.status NOT IN ('PENDING', 'QUEUED') THEN j.estimated_completion END
     FROM locked l
     WHERE j.id = l.id AND j.id = ANY (stop_jobs.ids) AND j.status IN ('PENDING', 'QUEUED', 'TO_BE_RUN', 'RUNNING')
     RETURNING j.id, j.queue, j.status, l.was, j.sequence, j.run, j.attempt, j.stop_date, j.priority, j.percent_completed, j.daemon_id, j.stage_id
@@ -960,6 +961,7 @@ DECLARE
   well      boolean;
   left_over boolean := false;
   awaited   boolean := false;     -- a tick waits for the end of one of these
+  of_parts  uuid[] := '{}';       -- pipelines of parts that go on
 BEGIN
   held := ARRAY(SELECT x.id FROM pipeline x
                 WHERE x.id = ANY (also || ARRAY(SELECT t.pipeline_id FROM stage t WHERE t.id = ANY (stages))) ORDER BY x.id FOR NO KEY UPDATE);
@@ -1128,8 +1130,14 @@ BEGIN
           percent_completed = p.percent_completed, start_date = p.start_date, stop_date = p.stop_date, updated_date = moment
       WHERE x.id = p.id;
     END IF;
+    IF p.parent_job IS NOT NULL AND p.stop_date IS NULL THEN
+      of_parts := of_parts || p.id;
+    END IF;
   END LOOP;
 
+  IF of_parts <> '{}' THEN
+    PERFORM tell_parents(of_parts);
+  END IF;
   IF told <> '{}' THEN
     INSERT INTO pipeline_outbox (facts) SELECT to_jsonb(told[n:n + 999]) FROM generate_series(1, cardinality(told), 1000) n ORDER BY n;
     PERFORM pg_notify(current_schema() || '_facts', '');
@@ -2734,6 +2742,10 @@ CREATE TABLE IF NOT EXISTS step_execution (
   PRIMARY KEY (instance_id, step, part)
 ) WITH (fillfactor = 50);
 
+-- Of a step in parts, for the progress of its job: how many chunk steps the job has, how many are begun with this one; what was told of its parts last.
+ALTER TABLE step_execution ADD COLUMN IF NOT EXISTS chunk_steps integer, ADD COLUMN IF NOT EXISTS chunk_steps_begun integer,
+  ADD COLUMN IF NOT EXISTS told_at timestamptz, ADD COLUMN IF NOT EXISTS told_read bigint, ADD COLUMN IF NOT EXISTS told_rate double precision;
+
 -- The runs of steps, for people.
 CREATE TABLE IF NOT EXISTS step_run (
   instance_id  uuid NOT NULL REFERENCES job_instance ON DELETE CASCADE,
@@ -2874,7 +2886,9 @@ BEGIN
   END IF;
   -- In which start of the job they are let run: a failure that the job finds once it is resumed is one of this start. None, where those of a job that was
   -- stopped and restarted are ending still: it finds them ended, and lets them run again.
-  UPDATE step_execution x SET context = x.context || jsonb_build_object('$planned', CASE WHEN p.ending IS NULL THEN plan -> 'epoch' END)
+  UPDATE step_execution x
+  SET context = x.context || jsonb_build_object('$planned', CASE WHEN p.ending IS NULL THEN plan -> 'epoch' END),
+      chunk_steps = (plan ->> 'chunk_steps')::integer, chunk_steps_begun = (plan ->> 'chunk_steps_begun')::integer, told_at = NULL, told_read = NULL, told_rate = NULL
   WHERE x.instance_id = of_instance AND x.step = of_step AND x.part = -1;
   IF p.id IS NULL THEN
     SELECT r.pipeline_id INTO made FROM submit_pipeline(jsonb_strip_nulls(jsonb_build_object('name', j.job_class, 'tenant', j.tenant, 'queue', j.queue, 'priority', j.priority, 'owner', j.owner,
@@ -2904,7 +2918,7 @@ BEGIN
   WITH locked AS MATERIALIZED (
     SELECT j.id FROM job_info j WHERE j.id = parent AND j.status = 'PENDING' AND j.held = 'parts' FOR NO KEY UPDATE SKIP LOCKED
   ), changed AS (
-    UPDATE job_info j SET status = 'QUEUED', held = NULL, queued_date = clock_timestamp(), sequence = j.sequence + 1
+    UPDATE job_info j SET status = 'QUEUED', held = NULL, queued_date = clock_timestamp(), sequence = j.sequence + 1, estimated_completion = NULL
     WHERE j.id = ANY (ARRAY(SELECT l.id FROM locked l)) AND j.status = 'PENDING' AND j.held = 'parts'
     RETURNING j.id, j.queue, j.sequence, j.run, j.attempt, j.queued_date, j.priority, j.percent_completed
   ), ran AS (
@@ -2922,6 +2936,51 @@ BEGIN
     RETURN true;
   END IF;
   RETURN NOT EXISTS (SELECT FROM job_info j WHERE j.id = parent AND j.status = 'PENDING' AND j.held = 'parts');
+END $$;
+
+-- How far the jobs are that wait for these parts, at most once a second each. Waits for nobody: what somebody holds, another one tells. docs/steps.md
+-- has what the numbers mean.
+CREATE OR REPLACE FUNCTION tell_parents(pipelines uuid[]) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+DECLARE
+  w       record;            -- the step whose parts run
+  t       record;            -- what is committed, of it and of all
+  total   bigint;
+  moment  timestamptz;
+  seconds double precision;  -- since it was told last
+  rate    double precision;  -- items a second, of all parts
+BEGIN
+  FOR w IN
+    SELECT x.parent_job, s.instance_id, s.step, coalesce(s.chunk_steps, 1) AS chunk_steps, coalesce(s.chunk_steps_begun, 1) AS chunk_steps_begun, s.told_at, s.told_read, s.told_rate
+    FROM pipeline x JOIN job_execution e ON e.job_id = x.parent_job JOIN step_execution s ON s.instance_id = e.instance_id AND s.step = x.data ->> 'step' AND s.part = -1
+    WHERE x.id = ANY (pipelines) AND x.stop_date IS NULL AND (s.told_at IS NULL OR s.told_at <= clock_timestamp() - interval '1 second')
+    ORDER BY x.id FOR NO KEY UPDATE OF x, s SKIP LOCKED
+  LOOP
+    PERFORM FROM job_info j WHERE j.id = w.parent_job AND j.status = 'PENDING' AND j.held = 'parts' FOR NO KEY UPDATE SKIP LOCKED;
+    CONTINUE WHEN NOT FOUND;
+    SELECT count(*) FILTER (WHERE r.own) AS parts, count(*) FILTER (WHERE r.own AND r.status = 'SUCCEEDED') AS succeeded, count(r.size) FILTER (WHERE r.own) AS known,
+           coalesce(sum(r.read) FILTER (WHERE r.own), 0) AS own_read, coalesce(sum(r.size) FILTER (WHERE r.own), 0) AS own_size,
+           coalesce(sum(r.read), 0)::bigint AS read, coalesce(sum(coalesce(r.size, r.read)) FILTER (WHERE NOT r.own), 0) AS size_of_others
+    INTO t
+    FROM (SELECT x.step = w.step AS own, x.status, x.read, CASE WHEN x.status = 'SUCCEEDED' THEN x.read WHEN x.expected IS NOT NULL THEN greatest(x.expected, x.read) END AS size
+          FROM step_execution x WHERE x.instance_id = w.instance_id
+            AND (x.part >= 0 OR NOT EXISTS (SELECT FROM step_execution y WHERE y.instance_id = x.instance_id AND y.step = x.step AND y.part >= 0))) r;
+    moment := clock_timestamp();
+    seconds := extract(epoch FROM moment - w.told_at);
+    rate := CASE WHEN seconds > 0 AND t.own_read >= w.told_read THEN (t.own_read - w.told_read) / seconds END;
+    -- What is half a minute old counts a third of what is new.
+    rate := coalesce(w.told_rate + (rate - w.told_rate) * seconds / (seconds + 30), rate);
+    total := CASE WHEN t.known > 0 THEN
+      least(div((t.size_of_others + greatest(div(t.own_size * t.parts, t.known), t.own_read)) * w.chunk_steps, w.chunk_steps_begun), 9223372036854775807)::bigint END;
+    UPDATE job_info j
+    SET percent_completed    = CASE WHEN total > 0 THEN greatest(j.percent_completed, least(100, div(100 * t.read::numeric, total))) ELSE j.percent_completed END,
+        progress_done        = CASE WHEN total > 0 THEN t.read ELSE j.progress_done END,
+        progress_total       = CASE WHEN total > 0 THEN total ELSE j.progress_total END,
+        progress_message     = format('%s: %s%s read, %s of %s parts done', w.step, to_char(t.own_read, 'FM999,999,999,999,999,999,990'),
+                                      ' of ' || to_char(div(t.own_size * t.parts, nullif(t.known, 0)), 'FM999,999,999,999,999,999,990'), t.succeeded, t.parts),
+        estimated_completion = moment + make_interval(secs => CASE WHEN total > 0 AND rate > 0 THEN least((total - t.read) / rate, 1e9) END)
+    WHERE j.id = w.parent_job;
+    UPDATE step_execution x SET told_at = moment, told_read = t.own_read, told_rate = rate WHERE x.instance_id = w.instance_id AND x.step = w.step AND x.part = -1;
+  END LOOP;
 END $$;
 
 

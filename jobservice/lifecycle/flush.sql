@@ -99,3 +99,6 @@ FROM unnest(:ids::uuid[], :runs::integer[], :percents::smallint[], :done::bigint
   AS t (id, run, percent, done, total, message, remaining, info) JOIN locked l ON l.id = t.id
 WHERE j.id = t.id AND j.run = t.run AND j.daemon_id = :daemon::uuid AND j.status = 'RUNNING'
 RETURNING j.id;
+
+-- name: tell_parents(pipelines)
+SELECT jobservice.tell_parents(:pipelines::uuid[])::text;

@@ -1,6 +1,9 @@
-"""Writes how far the runs of a daemon have come: one grouped statement per tick, only for those that moved."""
+"""Writes how far the runs of a daemon have come: one grouped statement per tick, only for those that moved.
 
-from collections.abc import Callable, Iterable, Sequence
+A second one, where some of them are parts of steps, writes how far the jobs are that wait for these.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID
@@ -38,10 +41,16 @@ class ProgressWriter:
         self._runs = runs
 
     async def run_once(self) -> float | None:
-        """One statement for all runs that moved; what was not written comes with the next. Raises UnavailableError."""
-        moved = [(run, snapshot) for run in self._runs() if run.started_at and (snapshot := run.progress.take())]
+        """What was not written comes with the next. Raises UnavailableError."""
+        runs = [run for run in self._runs() if run.started_at]
+        await self._advance([(run, snapshot) for run in runs if (snapshot := run.progress.take())])
+        # Whether or not they have moved: others of theirs may have, and were told of less than a second ago.
+        await self._tell_parents({run.progress.pipeline_of_parts for run in runs} - {None})
+        return None
+
+    async def _advance(self, moved: Sequence[tuple[Advancing, ProgressSnapshot]]) -> None:
         if not moved:
-            return None
+            return
         written: set[UUID] = set()
         try:
             written = await self._write(moved)
@@ -49,7 +58,12 @@ class ProgressWriter:
             for run, _ in moved:
                 if run.job_id not in written:
                     run.progress.put_back()
-        return None
+
+    async def _tell_parents(self, pipelines: Collection[UUID | None]) -> None:
+        if pipelines:
+            async with self._session.use() as connection:
+                async for _ in self._sql.tell_parents(connection, pipelines=list(pipelines)):
+                    pass
 
     async def _write(self, moved: Sequence[tuple[Advancing, ProgressSnapshot]]) -> set[UUID]:
         async with self._session.use() as connection:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Final
+from uuid import UUID
 
 from jobservice.domain.names import clean_text
 from jobservice.sdk.progress_info import ProgressInfo
@@ -30,17 +31,20 @@ class ProgressSnapshot:
 class Progress:
     """Done out of total. A total of 0 means: not known, and the percentage stays where it is."""
 
-    __slots__ = ("_dirty", "_lock", "done", "info", "message", "percent", "total")
+    __slots__ = ("_dirty", "_lock", "_went_on_from", "done", "info", "message", "percent", "pipeline_of_parts", "total")
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._dirty = False
+        self._went_on_from: int | None = None
         self.done = 0
         self.total = 0
         self.percent = 0
         self.message: str | None = None
         self.info: ProgressInfo | None = None
         """None until the job tells of one."""
+        self.pipeline_of_parts: UUID | None = None
+        """Of the run of a part: whose parts these are waits for their pipeline."""
 
     @property
     def dirty(self) -> bool:
@@ -63,6 +67,11 @@ class Progress:
             if message is not None:
                 self.message = clean_text(message, MESSAGE_MAX)
             self._changed()
+
+    def goes_on_from(self, done: int) -> None:
+        """So much was done before this run, which says nothing of its pace. Only the first call counts."""
+        if self._went_on_from is None:
+            self._went_on_from = _counted(done)
 
     def replace_info(self, value: Mapping[str, Any]) -> None:
         """Keeps a free object beside the counts. Raises ProgressRefused."""
@@ -105,9 +114,10 @@ class Progress:
     def remaining_seconds(self, elapsed: float) -> float | None:
         """Seconds still to run if the rest goes as fast as what is done; None while that says nothing."""
         done, total = self.done, self.total
-        if total <= 0 or done <= 0 or elapsed < 0:
+        by_this_run = done - (self._went_on_from or 0)
+        if total <= 0 or by_this_run <= 0 or elapsed < 0:
             return None
-        return elapsed * (total - min(done, total)) / done
+        return elapsed * (total - min(done, total)) / by_this_run
 
     def _told_info(self) -> ProgressInfo:
         with self._lock:

@@ -72,6 +72,8 @@ class PartsRun:
             "parts": [{"low": each.low, "high": each.high} for each in ranges],
             "max_attempts": self._definition.max_attempts,
             "epoch": self._run.instance.epoch,
+            "chunk_steps": self._run.progress.chunks,
+            "chunk_steps_begun": self._run.progress.so_far,
         }
         # The parameters as they are: read and written again, their numbers would lose digits.
         return f'{dump(to_plain(plan, RESULT_DEPTH_MAX))[:-1]},"parameters":{self._parameters()}}}'
@@ -86,6 +88,8 @@ class PartsRun:
             return None if step.aggregate is None else await call(step.aggregate, run.context, results)
 
         await run.in_one_transaction(state, lambda: copy(state.counts), aggregate)
+        state.expected = state.counts.read
+        run.progress.show(state)
 
 
 def _failures(step: Chunk, parts: Sequence[PartRow], unfinished: Sequence[PartRow]) -> str:

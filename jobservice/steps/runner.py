@@ -61,6 +61,7 @@ class StepRunner:
         )
         try:
             if PART in arguments:
+                job._context.progress.pipeline_of_parts = claimed.card.pipeline_id
                 return await run.one_part(arguments[PART], epoch=str(claimed.card.job_id))
             return await run.all_steps()
         except PartsWait as waits:

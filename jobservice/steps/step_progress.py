@@ -12,8 +12,13 @@ class StepProgress:
         self._job = job
         self._done = done
         self._expected = expected
-        self._so_far = so_far
-        self._chunks = chunks
+        self.so_far = so_far
+        self.chunks = chunks
+
+    def begin(self, state: StepState) -> None:
+        """What stands already; that it was done before this run says nothing of how fast this one is."""
+        self._job._context.progress.goes_on_from(self._done + state.counts.read)
+        self.show(state)
 
     def show(self, state: StepState) -> None:
         """After a commit. Without a count there is a message only."""
@@ -22,6 +27,6 @@ class StepProgress:
         if expected is None:
             self._job.set_progress(message=f"{state.step}{part}: {read:,} read")
             return
-        total = (self._expected + expected) * self._chunks // max(1, self._so_far)
+        total = (self._expected + expected) * self.chunks // max(1, self.so_far)
         message = f"{state.step}{part}: {read:,} of {expected:,}"
         self._job.set_progress(done=self._done + read, total=total, message=message)

@@ -228,6 +228,7 @@ class StepRun:
         )
         try:
             await self._count(step, state)
+            self.progress.begin(state)
             await run.execute()
             await end(step, state, _since(before, state.counts))
         except asyncio.CancelledError:

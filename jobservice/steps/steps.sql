@@ -78,7 +78,8 @@ FROM jobservice.step_execution x WHERE x.instance_id = :instance::uuid AND x.ste
 
 -- name: totals(instance, beside)^
 -- What is committed of what was counted, over all steps but this one.
-SELECT coalesce(sum(x.read), 0)::bigint AS done, coalesce(sum(coalesce(x.expected, x.read)), 0)::bigint AS expected
+SELECT coalesce(sum(x.read), 0)::bigint AS done,
+       coalesce(sum(CASE WHEN x.status = 'SUCCEEDED' OR x.expected IS NULL THEN x.read ELSE greatest(x.expected, x.read) END), 0)::bigint AS expected
 FROM jobservice.step_execution x
 WHERE x.instance_id = :instance::uuid AND x.step <> :beside
   AND (x.part >= 0 OR NOT EXISTS (SELECT FROM jobservice.step_execution p WHERE p.instance_id = x.instance_id AND p.step = x.step AND p.part >= 0));

@@ -14,6 +14,7 @@ from lossy_line import LossyLine
 
 from jobservice.domain.errors import JobAborted
 from jobservice.domain.states import JobStatus
+from jobservice.sdk.progress import Progress
 from jobservice.sdk.steps import At, Chunk, Counts, RetryPolicy, Task
 from jobservice.steps.book import Book, Instance, StepState
 from jobservice.steps.calling import Listeners
@@ -80,13 +81,14 @@ class Scene:
         return str(await self.direct.fetchval("SELECT status FROM jobservice.step_execution"))
 
 
-class _Progress:
+class _Run:
     ending = None
+    progress = Progress()
 
 
 class _Job:
     log = structlog.get_logger()
-    _context = _Progress()
+    _context = _Run()
 
     def set_progress(self, **told: Any) -> None:
         pass
@@ -202,7 +204,7 @@ async def test_a_stop_between_two_tries_of_a_task_ends_it(scene: Scene, monkeypa
 
     async def work(context: Any) -> None:
         tries.append(1)
-        monkeypatch.setattr(_Progress, "ending", "stopped")
+        monkeypatch.setattr(_Run, "ending", "stopped")
         raise OSError("not today")
 
     state = await scene.begun("once")

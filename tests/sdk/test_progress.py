@@ -95,3 +95,16 @@ def test_the_rest_is_expected_to_go_as_what_is_done(done: int, total: int, expec
     progress.update(done=done, total=total)
 
     assert progress.remaining_seconds(elapsed=20.0) == expected
+
+
+def test_what_earlier_runs_have_done_is_no_measure_of_the_rest() -> None:
+    progress = Progress()
+    progress.goes_on_from(50)
+    progress.goes_on_from(60)
+
+    progress.update(done=50, total=100)
+    at_first = progress.remaining_seconds(elapsed=20.0)
+    progress.update(done=60)
+
+    assert at_first is None
+    assert progress.remaining_seconds(elapsed=20.0) == 80.0
