@@ -43,9 +43,12 @@ def main() -> None:
         parameters = {"day": DAY, "directory": str(directory), "terms": given.terms}
         items = trades * (2 + given.terms)  # read as trades, read to be posted, and their plans read for the export
         kills = sorted(random.Random(given.seed).sample(range(1, items), given.kills), reverse=True)
-        with (directory / "daemon.log").open("w") as log, servers(passing, log) as urls, Daemon(urls, log) as daemon:
+        with (directory / "daemon.log").open("w") as log, servers(passing, log) as urls:
             parameters["archive"] = f"file://{directory}/archive"
-            asyncio.run(end_of_day(urls["database_url"], parameters, daemon, kills))
+            with Daemon(urls, log) as daemon:
+                status = asyncio.run(end_of_day(urls["database_url"], parameters, daemon, kills))
+            tell(asyncio.run(written(urls["database_url"])))
+            print(f"{status}: {delivered_to(directory)}")
 
 
 def take_input(directory: Path, trades: int) -> int:
@@ -102,8 +105,8 @@ class Daemon:
         self.__enter__()
 
 
-async def end_of_day(database_url: str, parameters: dict[str, object], daemon: Daemon, kills: list[int]) -> None:
-    """Submits the job, watches it until it has ended, and tells what came of it."""
+async def end_of_day(database_url: str, parameters: dict[str, object], daemon: Daemon, kills: list[int]) -> str:
+    """Submits the job and watches it until it has ended; its status."""
     began = time.monotonic()
     async with JobInfoService.connect(database_url) as jobs:
         job = await jobs.create_as_queued(JobInfo("EndOfDay", parameters=parameters))
@@ -113,11 +116,14 @@ async def end_of_day(database_url: str, parameters: dict[str, object], daemon: D
     if ended.result is None:
         sys.exit(f"{ended.status}: {ended.error_message}")
     tell(f"it took {time.monotonic() - began:.0f} s")
-    delivered = Path(str(parameters["directory"])) / "archive" / "plans-20261120.csv"
+    return str(ended.status)
+
+
+def delivered_to(directory: Path) -> str:
+    """What stands in the archive."""
+    delivered = directory / "archive" / "plans-20261120.csv"
     with delivered.open() as lines:
-        plans = sum(1 for _ in lines) - 1
-    tell(await written(database_url))
-    print(f"{ended.status}: {plans} plans in {delivered}")
+        return f"{sum(1 for _ in lines) - 1} plans in {delivered}"
 
 
 async def watch(jobs: JobInfoService, job_id: object, daemon: Daemon, kills: list[int]) -> None:
@@ -132,16 +138,22 @@ async def watch(jobs: JobInfoService, job_id: object, daemon: Daemon, kills: lis
             tell(f"{done:,} items are committed: kill -9")
             kills.pop()
             await asyncio.to_thread(daemon.die_and_come_again)
-        if (passed := time.monotonic() - told) >= TELL_EVERY:
+        if steps and (passed := time.monotonic() - told) >= TELL_EVERY:
             names = sorted({step.step for step in steps if step.status == "STARTED"})
             tell(f"{done:,} items are committed, {(done - before) / passed:,.0f} a second; at work: {', '.join(names)}")
             told, before = time.monotonic(), done
 
 
 async def written(database_url: str) -> str:
-    """How many rows were written a second time, since what a killed daemon had not committed was rolled back."""
+    """How many rows were written a second time, since what a killed daemon had not committed was rolled back.
+
+    The server counts what a session has inserted once that has ended: the daemon has, its sessions may take a moment.
+    """
     connection = await asyncpg.connect(database_url)
+    others = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
     try:
+        while await connection.fetchval(others):  # noqa: ASYNC110 - the server tells nobody when a session has ended
+            await asyncio.sleep(0.1)
         kept = await connection.fetchval("SELECT (SELECT count(*) FROM eod_trade) + (SELECT count(*) FROM eod_plan)")
         inserted = await connection.fetchval(
             "SELECT sum(n_tup_ins)::bigint FROM pg_stat_user_tables WHERE relname IN ('eod_trade', 'eod_plan')"

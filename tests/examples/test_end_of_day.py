@@ -24,6 +24,7 @@ def test_the_end_of_day_makes_6_000_plans_in_key_order_and_delivers_them(tmp_pat
 
     assert ended.returncode == 0, ended.stdout + ended.stderr + (tmp_path / "daemon.log").read_text()[-3000:]
     delivered = tmp_path / "archive" / "plans-20261120.csv"
+    assert "6,500 rows are in the tables, 0 were written in vain" in ended.stderr
     assert ended.stdout == f"SUCCEEDED: 6000 plans in {delivered}\n"
     with delivered.open() as file:
         plans = list(csv.DictReader(file))
