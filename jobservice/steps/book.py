@@ -110,17 +110,20 @@ class Book:
         )
         if row["answer"] == "RUN_LOST":
             raise RunLost("the run was taken from this daemon before it took its instance")
-        told = f"instance {row['instance_id']} {identity.parameters}"
+        told = f"instance {row['instance_id']} {identity.parameters[:500]}"
         match row["answer"]:
             case "ALREADY_RUNNING":
-                raise AlreadyRunning(f"{told} is being executed by job {row['other_job']}")
+                raise AlreadyRunning(
+                    f"{told} is being executed by job {row['other_job']}; wait for its end, or stop it"
+                )
             case "ALREADY_COMPLETE":
                 raise AlreadyComplete(
                     f"{told} was completed by job {row['other_job']}; the parameter new_run = true starts it anew"
                 )
             case "RESTART_PREVENTED":
                 raise RestartPrevented(
-                    f"{told} was executed by job {row['other_job']}, and its class allows no restart"
+                    f"{told} was executed by job {row['other_job']}, and its class allows no restart; other"
+                    " parameters are another instance"
                 )
         return Instance(row["instance_id"], row["generation"], row["epoch"], json.loads(row["context"]))
 
@@ -163,7 +166,10 @@ class Book:
         if row["answer"] == "RUN_LOST":
             raise RunLost(f"the run was taken from this daemon before it began step {step}")
         if row["answer"] == "TOO_OFTEN":
-            raise StartLimitReached(f"step {step} was started {row['starts']} times, as often as it may be")
+            raise StartLimitReached(
+                f"step {step} of instance {instance} was started {row['starts']} times, as often as its start_limit"
+                " says; raise that, or submit other parameters: they are another instance"
+            )
         return StepState(
             step=step,
             part=part,

@@ -38,7 +38,7 @@ class Checkpoints:
         """Raises RunLost, after which the transaction must be rolled back."""
         values = self._values
         text = self._sent = as_json("context.state", dict(state)) if state else "{}"
-        values["position"] = as_json("position", position)
+        values["position"] = as_json(f"the position of an item of step {values['step']}", position)
         values["context"] = None if text == self._stands else text
         for name in Counts.__slots__:
             values[name] = getattr(counts, name)
@@ -53,7 +53,10 @@ class Checkpoints:
 def as_json(what: str, value: Any) -> str:
     """As text. Raises DefinitionError for what would be another value when it is read back: after a restart only."""
     if not _is_json(value):
-        raise DefinitionError(f"{what} is kept as JSON, and reads back as another value: {value!r:.500}")
+        raise DefinitionError(
+            f"{what} is kept as JSON, and this would read back as another value: {value!r:.500}; write it as a text, a"
+            " number, or a list or object of these"
+        )
     return dump(to_plain(value, RESULT_DEPTH_MAX))
 
 

@@ -1,6 +1,7 @@
 """One run of a step that was begun: a task, or the chunks of a step or a part; told to listeners, ended in the book."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from copy import copy
@@ -9,6 +10,7 @@ from typing import Any
 
 from jobservice.domain.errors import DefinitionError, JobAborted
 from jobservice.sdk.abstract_job import AbstractJob
+from jobservice.sdk.json_values import RESULT_DEPTH_MAX, dump, to_plain
 from jobservice.sdk.steps import At, Chunk, Counts, Partition, PartResult, Range, Task
 from jobservice.steps.book import WHOLE, Book, Instance, StepState
 from jobservice.steps.calling import Listeners, call
@@ -73,7 +75,8 @@ class StepRun:
                 raise DefinitionError(
                     f"step {step.name}: its plan made {len(ranges)} parts of at most {step.partitions}"
                 )
-            return [each if isinstance(each, Range) else Range(*each) for each in ranges]
+            made = [each if isinstance(each, Range) else Range(*each) for each in ranges]
+            return [Range(_as_stored(each.low), _as_stored(each.high)) for each in made]
         except Exception as error:
             await self.end_badly(state, Counts(), error)
             raise
@@ -267,6 +270,11 @@ def plan_of(step: Chunk) -> Plan | None:
     """The step's own plan, or its reader's."""
     plan: Plan | None = step.plan or getattr(step.read, "plan", None)
     return plan
+
+
+def _as_stored(bound: object) -> object:
+    """A bound as a part reads it: with one part, whose plan is not stored, as with several."""
+    return json.loads(dump(to_plain(bound, RESULT_DEPTH_MAX)))
 
 
 def _nothing(context: Context, after: object) -> Iterator[At]:

@@ -59,7 +59,7 @@ async def test_a_position_that_reads_back_as_another_value_is_refused_at_the_fir
     job_id = await tables.submit("KeepsDates")
 
     job = await tables.is_in(job_id, "FAILED", "SUCCEEDED")
-    assert "position is kept as JSON" in (job["error_message"] or "")
+    assert "the position of an item of step copy is kept as JSON" in (job["error_message"] or "")
     assert await tables.all_copied() == "0 0"
 
 

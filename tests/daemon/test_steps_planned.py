@@ -69,3 +69,16 @@ async def test_parts_without_a_plan_go_by_their_numbers(daemons: Daemons, tables
     assert job["status"] == "SUCCEEDED", job["stack_trace"]
     assert await tables.all_copied() == "95 95"
     assert await tables.value("SELECT array_agg(value) FROM tally") == [95]
+
+
+@pytest.mark.parametrize("job_class", ["DaysInOnePart", "DaysInParts"])
+async def test_bounds_are_read_as_they_were_stored_by_one_part_as_by_several(
+    daemons: Daemons, tables: StepTables, job_class: str
+) -> None:
+    await daemons.start()
+
+    job_id = await tables.submit(job_class)
+
+    job = await tables.is_in(job_id, "SUCCEEDED", "FAILED", "ABORTED")
+    assert job["status"] == "SUCCEEDED", job["error_message"]
+    assert await tables.value("SELECT DISTINCT value FROM target") == len("2026-01-01")
