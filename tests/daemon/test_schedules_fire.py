@@ -105,10 +105,11 @@ async def test_pipelines_of_a_schedule_follow_each_other_over_daemons_that_are_k
            VALUES ('acme', 'x', $1, 2, 'queue', 'all', date_trunc('second', now()) - interval '5 minutes')""",
         json.dumps({"name": "books", "stages": stages}),
     )
-    second = await processes.start()
+    watchful = {"daemon__lease": 3.0, "daemon__max_lost_runs": 10}  # what a killed one ran is waited for
+    second = await processes.start(**watchful)
 
     for _ in range(2):
-        first, second = second, await processes.start()
+        first, second = second, await processes.start(**watchful)
         before = await books.value("SELECT fired FROM jobservice.schedule")
 
         async def has_fired(before: int = before) -> bool:
