@@ -28,7 +28,6 @@ class Counted:
         self._said = said
         self._events, self._succeeded = numbers
         self._seen, self._changed_at = 0, time.monotonic()
-        self._complete: int | None = None
         self.repeated = 0
 
     @property

@@ -12,6 +12,7 @@ from pamqp import commands
 
 from chaos.fleet import Fleet, Place
 from chaos.main_thread import MainThread
+from chaos.network import Line
 from chaos.plan import Fault, Kind
 from jobservice.servers.stack import PrivateStack
 
@@ -39,16 +40,16 @@ class Faults:
             Kind.DATABASE_RESTART: self._restart_database,
             Kind.DATABASE_AWAY: self._restart_database,
             Kind.DATABASE_TERMINATE: self._terminate_sessions,
-            Kind.DATABASE_CUT: self._cut_database,
-            Kind.DATABASE_SILENT: self._silence_database,
-            Kind.DATABASE_SLOW: self._slow_database,
-            Kind.DATABASE_ANSWERS: self._lose_answers,
+            Kind.DATABASE_CUT: _while_it_lasts(Line.go_away, _database_of),
+            Kind.DATABASE_SILENT: _while_it_lasts(Line.fall_silent, _database_of),
+            Kind.DATABASE_SLOW: _while_it_lasts(_become_slow, _database_of),
+            Kind.DATABASE_ANSWERS: _while_it_lasts(Line.lose_answers, _database_of),
             Kind.BROKER_KILL: self._kill_broker,
             Kind.BROKER_CLOSE: self._close_connections,
             Kind.BROKER_BLOCK: self._block_publishing,
-            Kind.BROKER_CUT: self._cut_broker,
-            Kind.BROKER_SILENT: self._silence_broker,
-            Kind.BROKER_SLOW: self._slow_broker,
+            Kind.BROKER_CUT: _while_it_lasts(Line.go_away, _broker_of),
+            Kind.BROKER_SILENT: _while_it_lasts(Line.fall_silent, _broker_of),
+            Kind.BROKER_SLOW: _while_it_lasts(_become_slow, _broker_of),
         }
 
     @property
@@ -130,42 +131,28 @@ class Faults:
         await asyncio.sleep(fault.seconds)
         place.broker.say(pamqp.frame.marshal(commands.Connection.Unblocked(), 0))
 
-    # Lines.
 
-    async def _cut_database(self, fault: Fault, place: Place) -> None:
-        place.database.go_away()
-        await asyncio.sleep(fault.seconds)
-        place.database.mend()
+def _while_it_lasts(harm: Callable[[Line], None], line_of: Callable[[Place], Line]) -> Deed:
+    """Harms one line of a daemon for the seconds of the fault."""
 
-    async def _silence_database(self, fault: Fault, place: Place) -> None:
-        place.database.fall_silent()
+    async def deed(fault: Fault, place: Place) -> None:
+        harm(line_of(place))
         await asyncio.sleep(fault.seconds)
-        place.database.mend()
+        line_of(place).mend()
 
-    async def _slow_database(self, fault: Fault, place: Place) -> None:
-        place.database.become_slow(SLOW_SECONDS)
-        await asyncio.sleep(fault.seconds)
-        place.database.mend()
+    return deed
 
-    async def _lose_answers(self, fault: Fault, place: Place) -> None:
-        place.database.lose_answers()
-        await asyncio.sleep(fault.seconds)
-        place.database.mend()
 
-    async def _cut_broker(self, fault: Fault, place: Place) -> None:
-        place.broker.go_away()
-        await asyncio.sleep(fault.seconds)
-        place.broker.mend()
+def _become_slow(line: Line) -> None:
+    line.become_slow(SLOW_SECONDS)
 
-    async def _silence_broker(self, fault: Fault, place: Place) -> None:
-        place.broker.fall_silent()
-        await asyncio.sleep(fault.seconds)
-        place.broker.mend()
 
-    async def _slow_broker(self, fault: Fault, place: Place) -> None:
-        place.broker.become_slow(SLOW_SECONDS)
-        await asyncio.sleep(fault.seconds)
-        place.broker.mend()
+def _database_of(place: Place) -> Line:
+    return place.database
+
+
+def _broker_of(place: Place) -> Line:
+    return place.broker
 
 
 def _where(fault: Fault, suffers: str) -> str:

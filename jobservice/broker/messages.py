@@ -36,25 +36,18 @@ _STATUSES: Final = {
 _QUOTED: Final[dict[JobStatus | None, str]] = {None: "null"} | {status: f'"{status.value}"' for status in JobStatus}
 
 
-def event_id(fact: Fact) -> str:
-    """Stable over repetitions, so that a consumer can drop duplicates."""
-    return f"{fact.job_id}:{fact.sequence}"
-
-
 def event_key(card: JobCard, fact: Fact) -> str:
     """The routing key: tenant, queue, job class, status."""
     return f"{card.tenant}.{card.queue}.{card.job_class}.{fact.status}"
 
 
-def event_body(card: JobCard, fact: Fact, *, result: str | None = None, result_omitted: bool = False) -> bytes:
-    """The event as structured CloudEvents JSON. `result` is JSON text, passed on unread."""
-    return _body(str(fact.job_id), card, fact, result, result_omitted)
-
-
 def event_message(
     card: JobCard, fact: Fact, *, result: str | None = None, result_omitted: bool = False
 ) -> OutgoingMessage:
-    """The event ready to publish."""
+    """The event ready to publish, as structured CloudEvents JSON; `result` is JSON text, passed on unread.
+
+    Its id is stable over repetitions, so that a consumer can drop duplicates.
+    """
     job_id = str(fact.job_id)
     body = _body(job_id, card, fact, result, result_omitted)
     return OutgoingMessage(event_key(card, fact), f"{job_id}:{fact.sequence}", body, CLOUD_EVENT)

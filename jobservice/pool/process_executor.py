@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,26 +66,14 @@ class ProcessExecutor:
         Raises EndedElsewhere where the preparation failed, JobProcessDied, and OSError where no process can be had.
         """
         job.process = await self._take(job)
-        try:
+        with self._let_go_on_error(job):
             job.process.tell_job(job)
             await self._follow(job, until_started=True)
-        except EndedElsewhere:
-            self._done_with(job, kill=False)
-            raise
-        except BaseException:
-            self._done_with(job, kill=True)
-            raise
 
     async def execute(self, job: RemoteJob, arguments: dict[str, Any]) -> object:
         """Never returns: raises EndedElsewhere with the outcome, or JobProcessDied. A cancel kills the process."""
-        try:
+        with self._let_go_on_error(job):
             await self._follow(job, until_started=False)
-        except EndedElsewhere:
-            self._done_with(job, kill=False)
-            raise
-        except BaseException:
-            self._done_with(job, kill=True)
-            raise
         raise AssertionError("the process ended its job without an outcome")
 
     def ask_to_end(self, job: RemoteJob, reason: str) -> None:
@@ -147,6 +136,18 @@ class ProcessExecutor:
                 return
             elif "ended" in message:
                 raise EndedElsewhere(outcome_from_value(message["ended"]))
+
+    @contextlib.contextmanager
+    def _let_go_on_error(self, job: RemoteJob) -> Iterator[None]:
+        """A process that has told of the end serves again; of any other nobody knows what it does."""
+        try:
+            yield
+        except EndedElsewhere:
+            self._done_with(job, kill=False)
+            raise
+        except BaseException:
+            self._done_with(job, kill=True)
+            raise
 
     def _done_with(self, job: RemoteJob, *, kill: bool) -> None:
         process, job.process = job.process, None

@@ -46,11 +46,6 @@ class Progress:
         self.pipeline_of_parts: UUID | None = None
         """Of the run of a part: whose parts these are waits for their pipeline."""
 
-    @property
-    def dirty(self) -> bool:
-        """Whether something changed since the last `take`."""
-        return self._dirty
-
     def advance(self, count: int) -> None:
         """`count` more are done; what is not positive changes nothing."""
         with self._lock:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from jobservice.broker.messages import DATA_SCHEMA, JobEvent, event_body, event_id, event_key, event_message
+from jobservice.broker.messages import DATA_SCHEMA, JobEvent, event_key, event_message
 from jobservice.domain.facts import Fact, JobCard
 from jobservice.domain.states import JobStatus
 
@@ -35,7 +35,7 @@ def make_fact(**changes: Any) -> Fact:
 
 
 def test_the_event_is_the_contracts_example_member_by_member() -> None:
-    body = event_body(make_card(), make_fact())
+    body = event_message(make_card(), make_fact()).body
 
     example = {
         "specversion": "1.0",
@@ -79,14 +79,14 @@ def test_id_and_routing_key_come_from_card_and_fact() -> None:
 
     message = event_message(card, fact)
 
-    assert event_id(fact) == message.message_id == f"{JOB}:3"
+    assert message.message_id == f"{JOB}:3"
     assert event_key(card, fact) == message.routing_key == "acme.default.ChecksumTree.TO_BE_RUN"
     assert message.content_type == "application/cloudevents+json"
 
 
 @pytest.mark.parametrize("status", list(JobStatus))
 def test_type_and_final_follow_the_status(status: JobStatus) -> None:
-    event = json.loads(event_body(make_card(), make_fact(status=status, previous_status=None)))
+    event = json.loads(event_message(make_card(), make_fact(status=status, previous_status=None)).body)
 
     assert event["type"] == f"jobservice.job.{status.lower()}"
     assert event["data"]["final"] is (status in {"SUCCEEDED", "FAILED", "ABORTED"})
@@ -96,13 +96,13 @@ def test_type_and_final_follow_the_status(status: JobStatus) -> None:
 def test_a_result_is_passed_on_as_it_is_written() -> None:
     result = '{"big": 123456789012345678901234567890, "text": "\\u0000ü"}'
 
-    body = event_body(make_card(), make_fact(status=JobStatus.SUCCEEDED), result=result)
+    body = event_message(make_card(), make_fact(status=JobStatus.SUCCEEDED), result=result).body
 
     assert f'"result":{result},'.encode() in body
 
 
 def test_the_trace_goes_beside_the_data_as_an_extension() -> None:
-    event = json.loads(event_body(make_card(traceparent="00-1-2-01"), make_fact()))
+    event = json.loads(event_message(make_card(traceparent="00-1-2-01"), make_fact()).body)
 
     assert event["traceparent"] == "00-1-2-01"
     assert list(event)[-1] == "data"
@@ -111,7 +111,7 @@ def test_the_trace_goes_beside_the_data_as_an_extension() -> None:
 def test_times_are_utc_with_microseconds_whatever_their_zone() -> None:
     time = datetime(2026, 1, 31, 14, tzinfo=timezone(timedelta(hours=2)))
 
-    event = json.loads(event_body(make_card(), make_fact(time=time)))
+    event = json.loads(event_message(make_card(), make_fact(time=time)).body)
 
     assert event["time"] == "2026-01-31T12:00:00.000000Z"
 
@@ -121,7 +121,7 @@ def test_a_subscriber_reads_back_what_was_written() -> None:
     error = {"type": "ValueError", "message": "no"}
     fact = make_fact(status=JobStatus.QUEUED, previous_status=JobStatus.RUNNING, will_retry=True, error=error)
 
-    event = JobEvent.parse(event_body(card, fact, result='{"n": [1]}', result_omitted=True))
+    event = JobEvent.parse(event_message(card, fact, result='{"n": [1]}', result_omitted=True).body)
 
     assert event == JobEvent(
         id=f"{JOB}:3",
@@ -153,7 +153,7 @@ def test_a_subscriber_reads_back_what_was_written() -> None:
 
 
 def test_members_of_a_later_version_are_left_out() -> None:
-    event = json.loads(event_body(make_card(), make_fact()))
+    event = json.loads(event_message(make_card(), make_fact()).body)
     event["data"] |= {"new": 1, "id": "x", "time": "y"}
     event["newextension"] = 2
 

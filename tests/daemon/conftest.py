@@ -35,6 +35,16 @@ async def books(database_url: str) -> AsyncIterator[Books]:
 
 
 @pytest.fixture
+async def tables(books: Books, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Books:
+    """The tables of the trial jobs with steps."""
+    from step_tables import StepTables  # of a package that is on the path by now
+
+    tables = StepTables(books.connection)
+    await tables.make(database_url, monkeypatch)
+    return tables
+
+
+@pytest.fixture
 async def recorder(amqp_url: str, broker_prefix: str) -> AsyncIterator[Recorder]:
     recorder = Recorder()
     await recorder.open(amqp_url, broker_prefix)

@@ -1,18 +1,11 @@
 """Jobs with steps whose own functions fail, stop them, or ask for what cannot be."""
 
 import pytest
-from daemons import Books, Daemons, until
+from daemons import Daemons, until
 from step_tables import StepTables
 from trial_jobs.steps_broken import TRIED
 
 from jobservice.lifecycle.commands import Commands
-
-
-@pytest.fixture
-async def tables(books: Books, database_url: str, monkeypatch: pytest.MonkeyPatch) -> StepTables:
-    tables = StepTables(books.connection)
-    await tables.make(database_url, monkeypatch)
-    return tables
 
 
 async def test_a_writers_own_connection_error_is_for_its_retry_policy_not_for_a_new_connection(

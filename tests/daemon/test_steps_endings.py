@@ -2,31 +2,14 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from pathlib import Path
 
-import pytest
-from daemons import Books, Daemons, Processes, until
+from daemons import Daemons, Processes, until
 from step_tables import StepTables
 from trial_jobs.steps import DIARY
 
 from jobservice.lifecycle.commands import Commands
 
 EVERYTHING = "95 95"
-
-
-@pytest.fixture
-async def tables(books: Books, database_url: str, monkeypatch: pytest.MonkeyPatch) -> StepTables:
-    tables = StepTables(books.connection)
-    await tables.make(database_url, monkeypatch)
-    return tables
-
-
-@pytest.fixture
-async def processes(database_url: str, amqp_url: str, broker_prefix: str, tmp_path: Path) -> AsyncIterator[Processes]:
-    processes = Processes(database_url, amqp_url, broker_prefix, tmp_path)
-    yield processes
-    await processes.end()
 
 
 async def test_a_stop_ends_behind_the_current_chunk_and_a_restart_goes_on_there(

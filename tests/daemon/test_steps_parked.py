@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from daemons import Books, Daemons, until
+from daemons import Daemons, until
 from step_tables import StepTables
 from trial_jobs.steps import DIARY
 
@@ -13,13 +13,6 @@ from jobservice.client.service import JobInfoService
 from jobservice.domain.errors import NotLegal
 from jobservice.lifecycle.commands import Commands
 from jobservice.sdk.registry import Registry
-
-
-@pytest.fixture
-async def tables(books: Books, database_url: str, monkeypatch: pytest.MonkeyPatch) -> StepTables:
-    tables = StepTables(books.connection)
-    await tables.make(database_url, monkeypatch)
-    return tables
 
 
 async def parked(tables: StepTables, job_id: Any) -> None:
@@ -158,6 +151,8 @@ async def test_listeners_are_told_of_a_step_with_parts_before_they_run_and_that_
     waits = "PartsWait"  # a JobAborted
     assert of_the_job[:4] == ["before_job", "before_step copy", f"after_step copy {waits}", f"after_job {waits}"]
     assert of_the_job[-4:] == ["before_job", "before_step copy", "after_step copy NoneType", "after_job NoneType"]
+    of_parts = sorted(line for line in of_the_job if "_part " in line)
+    assert of_parts == [*["after_part copy NoneType"] * 2, *["before_part copy"] * 2]
 
 
 async def test_a_restart_by_instance_takes_a_new_expiration_date_as_one_by_job_does(

@@ -2,31 +2,14 @@
 
 import random
 import signal
-from collections.abc import AsyncIterator
-from pathlib import Path
 
-import pytest
-from daemons import Books, Daemons, Processes, until
+from daemons import Daemons, Processes, until
 from step_tables import StepTables
 
 from jobservice.lifecycle.commands import Commands
 
 WATCHFUL = {"daemon__lease": 2.0, "daemon__max_lost_runs": 10}
 """Of the survivor, which may take a stall of the other for a death; the other one's lease is long."""
-
-
-@pytest.fixture
-async def tables(books: Books, database_url: str, monkeypatch: pytest.MonkeyPatch) -> StepTables:
-    tables = StepTables(books.connection)
-    await tables.make(database_url, monkeypatch)
-    return tables
-
-
-@pytest.fixture
-async def processes(database_url: str, amqp_url: str, broker_prefix: str, tmp_path: Path) -> AsyncIterator[Processes]:
-    processes = Processes(database_url, amqp_url, broker_prefix, tmp_path)
-    yield processes
-    await processes.end()
 
 
 async def test_any_number_of_items_in_ten_parts_is_copied_once_and_aggregated_once(

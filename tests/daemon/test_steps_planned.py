@@ -3,15 +3,8 @@
 import json
 
 import pytest
-from daemons import Books, Daemons
+from daemons import Daemons
 from step_tables import StepTables
-
-
-@pytest.fixture
-async def tables(books: Books, database_url: str, monkeypatch: pytest.MonkeyPatch) -> StepTables:
-    tables = StepTables(books.connection)
-    await tables.make(database_url, monkeypatch)
-    return tables
 
 
 @pytest.mark.parametrize("items", [0, 1, 25])

@@ -3,8 +3,7 @@
 from uuid import UUID
 
 import asyncpg
-import pytest
-from daemons import Books, Daemons, until
+from daemons import Daemons, until
 from step_tables import StepTables
 
 from jobservice.lifecycle.commands import Commands
@@ -13,13 +12,6 @@ TELL = "SELECT jobservice.tell_parents(ARRAY(SELECT id FROM jobservice.pipeline)
 DONE = "SELECT progress_done FROM jobservice.job_info WHERE id = $1"
 READ_MORE = "UPDATE jobservice.step_execution SET read = read + 1 WHERE part >= 0"
 LONG_AGO = "UPDATE jobservice.step_execution SET told_at = told_at - interval '1 hour' WHERE part = -1"
-
-
-@pytest.fixture
-async def tables(books: Books, database_url: str, monkeypatch: pytest.MonkeyPatch) -> StepTables:
-    tables = StepTables(books.connection)
-    await tables.make(database_url, monkeypatch)
-    return tables
 
 
 async def is_told(tables: StepTables, job_id: UUID, done: int) -> asyncpg.Record:

@@ -17,7 +17,7 @@ import typer.main
 from contracts import complaints, validator
 
 from jobservice.broker.class_messages import class_event_message
-from jobservice.broker.messages import event_body
+from jobservice.broker.messages import event_message
 from jobservice.broker.pipeline_messages import pipeline_event_message
 from jobservice.cli.main import build
 from jobservice.config import Settings
@@ -309,7 +309,7 @@ def an_event() -> Any:
         job_id=card.job_id, sequence=3, run=1, attempt=1, status=JobStatus.RUNNING, previous_status=JobStatus.TO_BE_RUN,
         time=datetime.now(UTC), priority=0, percent_completed=0, daemon_id=None,
     )  # fmt: skip
-    return json.loads(event_body(card, fact))
+    return json.loads(event_message(card, fact).body)
 
 
 async def submitted(database_url: str, document: Any) -> None:

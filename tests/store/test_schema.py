@@ -1,11 +1,11 @@
 """The schema: applied once whoever else tries, under any name, and told apart from one that is old, new or damaged."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
+from databases import Connect
 
 from jobservice.domain.errors import SchemaError
 from jobservice.domain.rates import Rate
@@ -16,25 +16,11 @@ from jobservice.lifecycle.submission import Submitter
 from jobservice.store.failures import translated
 from jobservice.store.schema import VERSION, apply, check, ddl, require
 
-Connect = Callable[[], Awaitable[asyncpg.Connection]]
-
 
 @pytest.fixture
-async def connect(empty_database_url: str) -> AsyncIterator[Connect]:
-    async with AsyncExitStack() as stack:
-
-        async def opened() -> asyncpg.Connection:
-            connection = await asyncpg.connect(empty_database_url)
-            stack.callback(connection.terminate)
-            return connection
-
-        yield opened
-
-
-@pytest.fixture
-async def connection(connect: Connect) -> asyncpg.Connection:
-    """A connection to a database without the schema."""
-    return await connect()
+def database_url(empty_database_url: str) -> str:
+    """A database without the schema: what the connections here are to."""
+    return empty_database_url
 
 
 async def submit_one(connection: asyncpg.Connection, schema: str = "jobservice") -> None:

@@ -125,6 +125,12 @@ class Diary(Listener):
     def after_step(self, context: Any, step: str, error: BaseException | None) -> None:
         self.lines.append(f"after_step {step} {type(error).__name__}")
 
+    def before_part(self, context: Any, step: str) -> None:
+        self.lines.append(f"before_part {step}")
+
+    def after_part(self, context: Any, step: str, error: BaseException | None) -> None:
+        self.lines.append(f"after_part {step} {type(error).__name__}")
+
     async def before_chunk(self, context: Any) -> None:
         self.lines.append("before_chunk")
 
