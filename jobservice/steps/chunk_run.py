@@ -1,6 +1,8 @@
 """One run of a chunk step, or of a part of one: chunk after chunk, each one transaction with its checkpoint.
 
 What fails is rolled back in memory as in the database: the next chunk, and the next run, begin behind the last commit.
+Savepoints are for what has failed: an item's own statement that has spoilt the transaction has the chunk begun anew,
+each item in a savepoint.
 """
 
 import asyncio
@@ -10,18 +12,15 @@ from uuid import UUID
 
 import asyncpg
 
-from jobservice.domain.errors import JobAborted, JobServiceError
-from jobservice.sdk.steps import At, Chunk, RetryPolicy
+from jobservice.domain.errors import JobAborted
+from jobservice.sdk.steps import At, Chunk
 from jobservice.steps.book import Book, StepState
 from jobservice.steps.calling import Listeners, call, call_each
 from jobservice.steps.checkpoints import Checkpoints
-from jobservice.steps.connections import RECONNECTS, ConnectionGone, StepConnections, is_lost, pause_before
+from jobservice.steps.connections import RECONNECTS, ConnectionGone, StepConnections, pause_before
 from jobservice.steps.context import Context
 from jobservice.steps.source import Source
-
-
-class SkipLimitReached(JobServiceError):
-    """More items had to be left out than the step allows; the cause is the last one's error."""
+from jobservice.steps.tries import Spoilt, Tries, of_user
 
 
 class ChunkRun:
@@ -49,6 +48,7 @@ class ChunkRun:
         self._listeners = listeners
         self._ending = ending
         self._committed = committed
+        self._tries = Tries(step, context, listeners)
         context.counts, context.state = state.counts, state.state
 
     async def execute(self) -> None:
@@ -89,6 +89,18 @@ class ChunkRun:
             raise JobAborted(reason)
 
     async def _chunk(self, connection: asyncpg.Connection, batch: Sequence[At], checkpoints: Checkpoints) -> None:
+        try:
+            await self._transaction(connection, batch, checkpoints, singly=False)
+        except Spoilt:
+            try:
+                await self._transaction(connection, batch, checkpoints, singly=True)
+            except Spoilt as spoilt:  # not by an item: by a listener
+                raise of_user(spoilt) from None
+
+    async def _transaction(
+        self, connection: asyncpg.Connection, batch: Sequence[At], checkpoints: Checkpoints, *, singly: bool
+    ) -> None:
+        """`singly`: each item is processed in a savepoint."""
         context, position = self._context, batch[-1].position
         before = context.remember()
         try:
@@ -96,13 +108,13 @@ class ChunkRun:
                 context.connection = connection
                 await self._listeners.tell("before_chunk", context)
                 context.counts.read += len(batch)
-                await self._write(connection, *await self._processed(batch))
+                await self._write(connection, *await self._processed(connection, batch, singly=singly))
                 context.counts.commits += 1
                 await checkpoints.write(connection, position=position, state=context.state, counts=context.counts)
         except BaseException as error:
             context.go_back(before)
             context.counts.rollbacks += 1
-            await self._listeners.tell("on_chunk_error", context, error)
+            await self._listeners.tell("on_chunk_error", context, of_user(error))
             raise
         finally:
             context.connection = None
@@ -113,7 +125,9 @@ class ChunkRun:
 
     # Items.
 
-    async def _processed(self, batch: Sequence[At]) -> tuple[list[Any], list[Any]]:
+    async def _processed(
+        self, connection: asyncpg.Connection, batch: Sequence[At], *, singly: bool
+    ) -> tuple[list[Any], list[Any]]:
         """The items that are not filtered out or skipped, and what is to be written of each."""
         readable = [at.item for at in batch if at.error is None]
         if len(readable) < len(batch):
@@ -121,10 +135,11 @@ class ChunkRun:
         process = self._step.process
         if process is None:
             return readable, readable
-        values, errors = await call_each(process, self._context, readable)
         skipped = self._context.counts.skipped
-        for index, error in errors.items():
-            values[index] = await self._processed_again(process, readable[index], error)
+        if singly:
+            values = [await self._processed_singly(connection, process, item) for item in readable]
+        else:
+            values = await self._processed_together(connection, process, readable)
         skipped = self._context.counts.skipped - skipped
         made = [value for value in values if value is not None]
         if len(made) == len(readable):
@@ -135,38 +150,45 @@ class ChunkRun:
     async def _skip_unreadable(self, batch: Sequence[At]) -> None:
         for at in batch:
             if at.error is not None:
-                await self._skip("read", at.item, at.error)
+                await self._tries.skip("read", at.item, at.error)
 
-    async def _processed_again(self, process: Callable[..., Any], item: Any, error: Exception) -> Any:
+    async def _processed_together(
+        self, connection: asyncpg.Connection, process: Callable[..., Any], items: list[Any]
+    ) -> list[Any]:
+        """The value of each, None where it is skipped, without savepoints. Raises Spoilt where some are needed."""
+        values, errors = await call_each(process, self._context, items)
+        for index, error in errors.items():
+            await self._tries.require_unspoilt(connection, error)
+            values[index] = await self._processed_again(connection, process, items[index], error)
+        return values
+
+    async def _processed_again(
+        self, connection: asyncpg.Connection, process: Callable[..., Any], item: Any, error: Exception
+    ) -> Any:
         """Its value as the policies say; None where it is skipped."""
         attempt = 1
-        while await self._may_retry("process", error, attempt):
+        while await self._tries.may_retry("process", error, attempt):
             (value,), errors = await call_each(process, self._context, [item])
             if not errors:
                 return value
             error, attempt = errors[0], attempt + 1
-        await self._skip("process", item, error)
+            await self._tries.require_unspoilt(connection, error)
+        await self._tries.skip("process", item, error)
         return None
 
-    async def _skip(self, where: str, item: Any, error: BaseException) -> None:
-        policy = self._step.skip
-        if policy is None or not isinstance(error, policy.on):
-            raise error
-        self._context.counts.skipped += 1
-        if self._context.counts.skipped > policy.limit:
-            raise SkipLimitReached(
-                f"step {self._step.name}: more than {policy.limit} items to be skipped; the last in {where}: {error}"
-            ) from error
-        await self._listeners.tell("on_skip", self._context, where, item, error)
+    async def _processed_singly(self, connection: asyncpg.Connection, process: Callable[..., Any], item: Any) -> Any:
+        """As above, each try in a savepoint."""
 
-    async def _may_retry(self, where: str, error: BaseException, attempt: int) -> bool:
-        """Waits for the next try, where there is one."""
-        policy = self._step.retry
-        if policy is None or attempt > policy.times or not isinstance(error, policy.on):
-            return False
-        await self._listeners.tell("on_retry", self._context, where, error, attempt)
-        await asyncio.sleep(delay_of(policy, attempt, error))
-        return True
+        async def processed() -> Any:
+            (value,), errors = await call_each(process, self._context, [item])
+            if errors:
+                raise errors[0]
+            return value
+
+        value, error = await self._tries.in_savepoint(connection, "process", processed)
+        if error is not None:
+            await self._tries.skip("process", item, error)
+        return value
 
     # Writing.
 
@@ -183,24 +205,11 @@ class ChunkRun:
         self._context.counts.written += len(values)
 
     async def _written(self, connection: asyncpg.Connection, values: list[Any]) -> BaseException | None:
-        """Tries it, again as the policy says, each time in a savepoint; the last error, None once it is written."""
-        attempt = 1
-        while True:
-            before = self._context.remember()
-            try:
-                async with connection.transaction():
-                    await self._write_values(values)
-                return None
-            except JobAborted:
-                raise
-            except Exception as error:  # what a user's writer raises; the policies decide
-                if is_lost(error, connection):
-                    raise
-                self._context.go_back(before)
-                await self._open_writer()
-                if not await self._may_retry("write", error, attempt):
-                    return error
-                attempt += 1
+        """The last error, None once it is written."""
+        _, error = await self._tries.in_savepoint(
+            connection, "write", lambda: self._write_values(values), undo=self._open_writer
+        )
+        return error
 
     async def _write_singly(self, connection: asyncpg.Connection, items: list[Any], values: list[Any]) -> None:
         """A chunk that could not be written: each item by itself, to find those that are to blame."""
@@ -209,7 +218,7 @@ class ChunkRun:
             if error is None:
                 self._context.counts.written += 1
             else:
-                await self._skip("write", item, error)
+                await self._tries.skip("write", item, error)
 
     async def _write_values(self, values: list[Any]) -> None:
         writer = self._step.write
@@ -229,9 +238,3 @@ class ChunkRun:
         stands = await self._connections.settled(lambda c: self._book.stand(c, self._instance, self._state))
         self._context.stand_at(stands.state, stands.counts)
         self._state.position = stands.position
-
-
-def delay_of(policy: RetryPolicy, attempt: int, error: BaseException) -> float:
-    """Seconds until the next try."""
-    backoff = policy.backoff
-    return float(backoff(attempt, error)) if callable(backoff) else float(backoff)

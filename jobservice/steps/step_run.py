@@ -15,10 +15,11 @@ from jobservice.sdk.steps import At, Chunk, Counts, Partition, PartResult, Range
 from jobservice.steps.book import WHOLE, Book, Instance, StepState
 from jobservice.steps.calling import Listeners, call
 from jobservice.steps.checkpoints import RunLost
-from jobservice.steps.chunk_run import ChunkRun, delay_of
+from jobservice.steps.chunk_run import ChunkRun
 from jobservice.steps.connections import RECONNECTS, ConnectionGone, StepConnections, pause_before
 from jobservice.steps.context import Context
 from jobservice.steps.step_progress import StepProgress
+from jobservice.steps.tries import delay_of
 
 Plan = Callable[..., Any]
 EndOfChunks = Callable[[Chunk, StepState, Counts], Awaitable[None]]

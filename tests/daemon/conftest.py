@@ -11,10 +11,11 @@ import pytest
 from daemons import PACKAGES, Books, Daemons, Processes, Recorder
 from databases import database_url, module_database_url
 from outages import Outage
+from step_scene import scene
 
 from jobservice.broker.backoff import Backoff
 
-__all__ = ["database_url", "module_database_url"]
+__all__ = ["database_url", "module_database_url", "scene"]
 
 sys.path.insert(0, str(PACKAGES))
 
