@@ -225,9 +225,7 @@ class Daemon:
         await self._health.stop()
         await self._parts.heartbeat.stop()
         await self._parts.link.stop()
-        self._parts.threads.close()
-        await self._parts.processes.close()
-        await self._parts.step_connections.close()
+        await self._parts.executors.close()
         self._parts.workspaces.close()
         self._parts.workspace_owner.release()
         for session in (self._parts.claim_session, self._parts.writer_session, self._parts.intake_session):
@@ -248,6 +246,7 @@ class Daemon:
         self._lost.set()
 
     async def listen(self, connection: Any) -> None:
+        """Hears the signals of the database on `connection`, for as long as it lives."""
         signals = Signals(
             wake=self._heard_wake,
             stop=self._heard_stop,
@@ -271,4 +270,5 @@ class Daemon:
             self.drain()
 
     async def told_to_drain(self, daemon_id: UUID | None) -> None:
+        """A command came: this daemon drains where it is named, or all are (None)."""
         self._heard_drain("" if daemon_id is None else str(daemon_id))

@@ -11,6 +11,7 @@ from jobservice.broker.topology import declare
 from jobservice.config import Settings
 from jobservice.domain.breaker import BreakerRule
 from jobservice.doors import Doors
+from jobservice.executors import Executors
 from jobservice.housekeeping import Housekeeping
 from jobservice.leases.comparison import Comparison
 from jobservice.leases.heartbeat import Heartbeat
@@ -26,11 +27,8 @@ from jobservice.maintenance.observation import INTERVAL as OBSERVATION_INTERVAL
 from jobservice.maintenance.observation import Observation
 from jobservice.maintenance.workspace_watch import INTERVAL as WATCH_INTERVAL
 from jobservice.maintenance.workspace_watch import WorkspaceWatch
-from jobservice.pool.executors import AsyncioExecutor, ThreadExecutor
 from jobservice.pool.in_flight import InFlight
 from jobservice.pool.pool import Pool
-from jobservice.pool.process_executor import ProcessExecutor
-from jobservice.pool.steps_executor import StepsExecutor
 from jobservice.pool.workspace import Workspaces
 from jobservice.pool.workspace_owner import SWEEP_INTERVAL, WorkspaceOwner
 from jobservice.publishing import Publishing
@@ -38,8 +36,6 @@ from jobservice.scheduler.scheduler import Scheduler
 from jobservice.scheduler.unknown_class import UnknownClassPolicy
 from jobservice.schedules.configuration import ScheduleConfiguration
 from jobservice.sdk.registry import Registry
-from jobservice.steps.connections import StepConnections
-from jobservice.steps.runner import StepRunner
 from jobservice.store.backlog import Backlog
 from jobservice.store.daemons import Daemons
 from jobservice.store.outbox import Outbox
@@ -155,13 +151,27 @@ class Parts:
         return breaker
 
     def _build_running(self, schema: str) -> None:
-        settings = self._settings
-        self.threads = ThreadExecutor(settings.pool.threads)
-        self.processes = ProcessExecutor(settings.pool.processes)
-        self.step_connections = StepConnections(
-            url=settings.database_url or "", daemon_id=self.id, size=settings.pool.step_connections
+        self.executors = Executors(settings=self._settings, daemon_id=self.id)
+        self._build_workspaces()
+        self._claimer = Claimer(
+            daemon_id=self.id, schema=schema, submissions_published=self._settings.events.submissions
         )
-        steps = StepsExecutor(StepRunner(connections=self.step_connections, schema=schema, daemon_id=self.id))
+        self._build_pool(schema)
+        self._build_scheduler()
+        progress = ProgressWriter(
+            session=self.writer_session, daemon_id=self.id, schema=schema, runs=lambda: self.in_flight.runs
+        )
+        progress_loop = Loop(
+            name="progress", run_once=progress.run_once, interval=self._settings.jobs.completion_update_interval
+        )
+        left_over_loop = Loop(name="workspaces", run_once=self.workspace_owner.run_once, interval=SWEEP_INTERVAL)
+        watch_loop = Loop(name="workspace watch", run_once=self.workspace_watch.run_once, interval=WATCH_INTERVAL)
+        self._loops_of_running = [progress_loop, left_over_loop, watch_loop, self.scheduler_loop]
+        if not self._runs_jobs:
+            self._loops_of_running = []
+
+    def _build_workspaces(self) -> None:
+        settings = self._settings
         self.workspaces = Workspaces(settings.workspace.directory / str(self.id), log)
         self.workspace_owner = WorkspaceOwner(self.workspaces.directory, log)
         self.workspace_watch = WorkspaceWatch(
@@ -173,7 +183,9 @@ class Parts:
             tenant_max_bytes=settings.workspace.tenant_max_bytes,
             resumed=lambda: self.scheduler_loop.wake(),
         )
-        self._claimer = Claimer(daemon_id=self.id, schema=schema, submissions_published=settings.events.submissions)
+
+    def _build_pool(self, schema: str) -> None:
+        settings = self._settings
         unknown_class = UnknownClassPolicy(
             session=self.claim_session,
             daemons=self.daemons,
@@ -184,7 +196,7 @@ class Parts:
             capacity=settings.pool.capacity,
             in_flight=self.in_flight,
             registry=self._registry,
-            executors={"asyncio": AsyncioExecutor(), "thread": self.threads, "process": self.processes, "steps": steps},
+            executors=self.executors.by_name,
             workspaces=self.workspaces,
             reports=self._build_breaker(schema) if settings.breaker.window else self.writer,
             unknown_class=unknown_class,
@@ -192,6 +204,9 @@ class Parts:
             stop_grace=settings.pool.stop_grace,
             log=log,
         )
+
+    def _build_scheduler(self) -> None:
+        settings = self._settings
         self.scheduler = Scheduler(
             session=self.claim_session,
             claimer=self._claimer,
@@ -210,17 +225,6 @@ class Parts:
             run_once=self.scheduler.run_once,
             interval=settings.daemon.poll * (SELDOM if self._maintains else 1),
         )
-        progress = ProgressWriter(
-            session=self.writer_session, daemon_id=self.id, schema=schema, runs=lambda: self.in_flight.runs
-        )
-        progress_loop = Loop(
-            name="progress", run_once=progress.run_once, interval=settings.jobs.completion_update_interval
-        )
-        left_over_loop = Loop(name="workspaces", run_once=self.workspace_owner.run_once, interval=SWEEP_INTERVAL)
-        watch_loop = Loop(name="workspace watch", run_once=self.workspace_watch.run_once, interval=WATCH_INTERVAL)
-        self._loops_of_running = [progress_loop, left_over_loop, watch_loop, self.scheduler_loop]
-        if not self._runs_jobs:
-            self._loops_of_running = []
 
     def _build_upkeep(self, schema: str) -> None:
         settings = self._settings

@@ -44,6 +44,7 @@ Priority = Annotated[
 
 
 def wrong(field: str, text: str) -> PydanticCustomError:
+    """What a check raises about `field`; the door answers with both."""
     return PydanticCustomError("wrong", "{text}", {"field": field, "text": text})
 
 
@@ -53,6 +54,7 @@ def given(name: str) -> dict[str, Any]:
 
 
 def written(*rules: dict[str, Any]) -> ConfigDict:
+    """For the written contract: what a model's checks demand, as JSON Schema; all rules hold."""
     return ConfigDict(json_schema_extra={"allOf": list(rules)})
 
 
@@ -62,6 +64,7 @@ def absent(name: str) -> dict[str, Any]:
 
 
 def forbidden(*names: str) -> dict[str, Any]:
+    """For the written contract: none of the members is there, not even as null."""
     return {"not": {"anyOf": [{"required": [name]} for name in names]}}
 
 

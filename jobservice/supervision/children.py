@@ -21,6 +21,7 @@ class Child:
 
     @property
     def pid(self) -> int:
+        """Its number; once it has ended it may be another's."""
         return self.process.pid
 
     def kill(self) -> None:

@@ -61,6 +61,7 @@ class Worker:
 
     @property
     def pid(self) -> int:
+        """Its process's number."""
         return self._child.pid
 
     @property

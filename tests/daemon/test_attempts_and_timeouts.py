@@ -129,7 +129,7 @@ async def test_jobs_in_processes_return_die_and_are_killed_and_leave_no_process(
     assert returned["status"] == "SUCCEEDED", returned["stack_trace"]
     died = await books.is_in(dies, "FAILED")
     await books.is_in(holds, "RUNNING")
-    pids = running.daemon._parts.processes.pids
+    pids = running.daemon._parts.executors.processes.pids
 
     await books.stop(holds)
     await books.is_in(holds, "ABORTED")
