@@ -2753,7 +2753,7 @@ CREATE TABLE IF NOT EXISTS step_run (
   part         integer NOT NULL,
   job_id       uuid NOT NULL,
   run          integer NOT NULL,
-  status       text NOT NULL,                                    -- STARTED, SUCCEEDED, FAILED, ABORTED, HANDED_BACK, PARKED
+  status       text NOT NULL,                                    -- STARTED, SUCCEEDED, SKIPPED, FAILED, ABORTED, HANDED_BACK, PARKED, LOST
   start_date   timestamptz NOT NULL DEFAULT clock_timestamp(),
   end_date     timestamptz,
   read         bigint,                                           -- what this run did
@@ -2819,6 +2819,19 @@ BEGIN
   RETURN QUERY SELECT 'OPEN', i.id, i.generation, i.context, NULL::uuid, for_job || ':' || restarts;
 END $$;
 
+-- The runs of a step whose end was not written, but this one (NULL: all): LOST, with what they have committed, which is what the others have not.
+CREATE OR REPLACE FUNCTION end_lost_runs(of_instance uuid, of_step text, of_part integer, but_job uuid, but_run integer) RETURNS void LANGUAGE sql VOLATILE SET search_path FROM CURRENT AS $$
+  UPDATE step_run r
+  SET status = 'LOST', end_date = clock_timestamp(), read = greatest(0, x.read - p.read), filtered = greatest(0, x.filtered - p.filtered), written = greatest(0, x.written - p.written),
+      skipped = greatest(0, x.skipped - p.skipped), commits = greatest(0, x.commits - p.commits), rollbacks = greatest(0, x.rollbacks - p.rollbacks)
+  FROM step_execution x, LATERAL (
+    SELECT coalesce(sum(y.read), 0) AS read, coalesce(sum(y.filtered), 0) AS filtered, coalesce(sum(y.written), 0) AS written, coalesce(sum(y.skipped), 0) AS skipped,
+           coalesce(sum(y.commits), 0) AS commits, coalesce(sum(y.rollbacks), 0) AS rollbacks
+    FROM step_run y WHERE y.instance_id = x.instance_id AND y.step = x.step AND y.part = x.part AND y.status <> 'STARTED' AND y.start_date >= x.start_date) p
+  WHERE x.instance_id = of_instance AND x.step = of_step AND x.part = of_part
+    AND r.instance_id = of_instance AND r.step = of_step AND r.part = of_part AND r.status = 'STARTED' AND (r.job_id, r.run) IS DISTINCT FROM (but_job, but_run);
+$$;
+
 -- Begins or goes on with a step: its row, with `answer` GO, DONE where it is complete, TOO_OFTEN, or RUN_LOST where the run is not the job's current one.
 CREATE OR REPLACE FUNCTION begin_step(of_instance uuid, of_step text, of_part integer, for_job uuid, of_run integer, of_daemon uuid, in_epoch text, most_starts integer,
                                       again boolean)
@@ -2857,8 +2870,7 @@ BEGIN
       commits = CASE WHEN x.status <> 'SUCCEEDED' THEN x.commits ELSE 0 END, rollbacks = CASE WHEN x.status <> 'SUCCEEDED' THEN x.rollbacks ELSE 0 END,
       expected = CASE WHEN x.status <> 'SUCCEEDED' THEN x.expected END
   WHERE x.instance_id = of_instance AND x.step = of_step AND x.part = of_part RETURNING * INTO s;
-  UPDATE step_run r SET status = 'LOST', end_date = clock_timestamp()
-  WHERE r.instance_id = of_instance AND r.step = of_step AND r.part = of_part AND r.status = 'STARTED' AND (r.job_id, r.run) <> (for_job, of_run);
+  PERFORM end_lost_runs(of_instance, of_step, of_part, for_job, of_run);
   INSERT INTO step_run (instance_id, step, part, job_id, run, status) VALUES (of_instance, of_step, of_part, for_job, of_run, 'STARTED') ON CONFLICT DO NOTHING;
   RETURN QUERY SELECT 'GO', s.position, s.context, s.low, s.high, s.expected, s.read, s.filtered, s.written, s.skipped, s.commits, s.rollbacks, s.starts;
 END $$;

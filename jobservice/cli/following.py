@@ -13,7 +13,7 @@ from jobservice.cli.call import Call
 from jobservice.cli.exits import exit_of_status
 from jobservice.cli.output import coloured, fields_of, printable, screen
 from jobservice.cli.pace import Pace
-from jobservice.cli.step_tree import steps_of
+from jobservice.cli.step_tree import StepTree
 from jobservice.client.instances import InstanceInfo
 from jobservice.client.service import JobInfoService
 from jobservice.sdk.job_info import JobInfo
@@ -22,7 +22,7 @@ SECONDS = 0.5
 """Between two looks."""
 
 
-async def follow_job(call: Call, jobs: JobInfoService, job_id: UUID) -> int:
+async def follow_job(call: Call, jobs: JobInfoService, job_id: UUID, *, every_run: bool) -> int:
     """Status, progress and steps of a job; the exit status tells how it ended."""
 
     async def look() -> tuple[JobInfo, InstanceInfo | None]:
@@ -32,7 +32,7 @@ async def follow_job(call: Call, jobs: JobInfoService, job_id: UUID) -> int:
     job, _ = await follow(
         call,
         look,
-        draw=lambda seen: _drawn(seen[0], seen[1], pace),
+        draw=lambda seen: _drawn(seen[0], seen[1], pace, every_run=every_run),
         plain=lambda seen: {**fields_of(seen[0]), "instance": None if seen[1] is None else fields_of(seen[1])},
         ended=lambda seen: seen[0].status.final,
     )
@@ -71,7 +71,7 @@ async def follow(
                 live.console.print()  # a pipe has the last state, and it has no line's end
 
 
-def _drawn(job: JobInfo, instance: InstanceInfo | None, pace: Pace) -> RenderableType:
+def _drawn(job: JobInfo, instance: InstanceInfo | None, pace: Pace, *, every_run: bool) -> RenderableType:
     head = Text.assemble((printable(str(job.job_class)), "bold"), "  ", coloured(job.status))
     head.append(f"  {job.percent_completed} %  {job.job_id}  tenant {job.tenant}  run {job.run}")
     lines: list[RenderableType] = [head]
@@ -84,5 +84,5 @@ def _drawn(job: JobInfo, instance: InstanceInfo | None, pace: Pace) -> Renderabl
     if instance is not None:
         if (told := pace.told(instance)) is not None:
             lines.append(Text(f"  {printable(told)}"))
-        lines.append(steps_of(instance))
+        lines.append(StepTree(instance, every_run))
     return Group(*lines)

@@ -9,7 +9,7 @@ from jobservice.cli.call import Call, command
 from jobservice.cli.connecting import jobs_of
 from jobservice.cli.following import follow_job
 from jobservice.cli.output import fields_of
-from jobservice.cli.step_tree import steps_of
+from jobservice.cli.step_tree import StepTree
 from jobservice.domain.states import WAITING, JobStatus
 from jobservice.sdk.progress_info import STEPS
 
@@ -54,19 +54,20 @@ async def show(
     job_id: Annotated[UUID, typer.Argument(help="Job id.")],
     *,
     follow: Annotated[bool, typer.Option("--follow", help="Go on showing it until it has ended.")] = False,
+    runs: Annotated[bool, typer.Option("--runs", help="Each run of each step, also where there was but one.")] = False,
 ) -> int | None:
     """Show everything of one job: dates, progress, result, error, runs, steps, and why it is not running."""
     async with jobs_of(call) as jobs:
         if follow:
-            return await follow_job(call, jobs, job_id)
+            return await follow_job(call, jobs, job_id, every_run=runs)
         job = await jobs.get(job_id)
         facts: dict[str, Any] = {"job_id": job_id, "status": job.status, **fields_of(job)}
-        runs = [fields_of(run) for run in await jobs.runs(job_id)]
+        earlier = [fields_of(run) for run in await jobs.runs(job_id)]
         instance = await jobs.instances.of(job_id)
         if job.status in WAITING:
             facts["why_not_running"] = await jobs.why_not_running(job_id)
     if call.json:
-        call.output.record(facts | {"runs": runs, "instance": None if instance is None else fields_of(instance)})
+        call.output.record(facts | {"runs": earlier, "instance": None if instance is None else fields_of(instance)})
         return None
     info = dict(job.progress_info or {})
     named = [{"step": name, **step} for name, step in info.pop(STEPS, {}).items()]
@@ -74,10 +75,10 @@ async def show(
     if named:
         call.output.text("")
         call.output.rows(sorted(named, key=lambda step: step["started"] or ""), _STEP_COLUMNS)
-    if runs:
+    if earlier:
         call.output.text("")
-        call.output.rows(runs, _RUN_COLUMNS)
+        call.output.rows(earlier, _RUN_COLUMNS)
     if instance is not None:
         call.output.text("")
-        call.output.drawing(steps_of(instance))
+        call.output.drawing(StepTree(instance, every_run=runs))
     return None

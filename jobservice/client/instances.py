@@ -50,8 +50,10 @@ class StepRunInfo:
     part: int | None
     job_id: UUID
     run: int
+    daemon_id: UUID | None
+    """None where the job's history is gone."""
     status: str
-    """STARTED (also where it was lost), SUCCEEDED, FAILED, ABORTED, HANDED_BACK, PARKED."""
+    """STARTED, SUCCEEDED, SKIPPED, FAILED, ABORTED, HANDED_BACK, PARKED, or LOST: its end was not written."""
     start_date: datetime
     end_date: datetime | None
     read: int | None

@@ -52,5 +52,8 @@ class Rescuer:
             log.warning(
                 "job.rescue", job_id=str(row["id"]), status=row["status"], lost_daemon_id=str(row["lost_daemon"])
             )
+        if rows:
+            async for _ in self._sql.end_lost_steps(connection, ids=[row["id"] for row in rows]):
+                pass
         await self._follower.settle(connection, changes_of_rows(rows))
         return len(rows)

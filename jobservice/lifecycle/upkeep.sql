@@ -125,6 +125,20 @@ WITH locked AS MATERIALIZED (
 SELECT c.id, c.queue, c.status, c.stage_id, c.lost_daemon, a.announce::text FROM changed c,
   (SELECT jobservice.announce((SELECT array_agg(DISTINCT queue) FROM changed WHERE status = 'QUEUED'), EXISTS (SELECT FROM box))) a;
 
+-- name: end_lost_steps(ids)
+-- What the runs of these jobs, which were rescued just now, were at: the runs of their steps are LOST, and the step of a job that is poison has FAILED of that.
+WITH step AS MATERIALIZED (
+  SELECT x.instance_id, x.step, x.part, x.job_id, x.run, j.status, j.error_type, j.error_message, j.stop_date
+  FROM jobservice.job_info j LEFT JOIN jobservice.pipeline p ON p.id = j.pipeline_id AND p.parent_job IS NOT NULL
+  JOIN jobservice.job_execution e ON e.job_id = coalesce(p.parent_job, j.id)
+  JOIN jobservice.step_execution x ON x.instance_id = e.instance_id AND x.job_id = j.id AND x.run = j.run AND x.status = 'STARTED'
+  WHERE j.id = ANY (:ids::uuid[])
+), failed AS (
+  UPDATE jobservice.step_execution x SET status = 'FAILED', stop_date = s.stop_date, error_type = s.error_type, error_message = s.error_message
+  FROM step s WHERE s.status = 'FAILED' AND x.instance_id = s.instance_id AND x.step = s.step AND x.part = s.part AND x.job_id = s.job_id AND x.run = s.run AND x.status = 'STARTED'
+)
+SELECT jobservice.end_lost_runs(s.instance_id, s.step, s.part, NULL, NULL)::text FROM step s;
+
 -- name: blocked_keys(after_tenant, after_key, batch)
 -- Keys for which jobs wait outside the claimable index, in order, from behind this one on: one probe of the index for each.
 WITH RECURSIVE blocked AS (

@@ -28,5 +28,6 @@ WHERE x.instance_id = :instance::uuid
 ORDER BY (SELECT min(w.start_date) FROM jobservice.step_execution w WHERE w.instance_id = x.instance_id AND w.step = x.step AND w.part = -1) NULLS LAST, x.step, x.part;
 
 -- name: runs(instance)
-SELECT r.step, r.part, r.job_id, r.run, r.status, r.start_date, r.end_date, r.read, r.filtered, r.written, r.skipped, r.commits, r.rollbacks, r.error_type, r.error_message
-FROM jobservice.step_run r WHERE r.instance_id = :instance::uuid ORDER BY r.start_date, r.step, r.part, r.run;
+SELECT r.step, r.part, r.job_id, r.run, coalesce(h.daemon_id, j.daemon_id) AS daemon_id, r.status, r.start_date, r.end_date, r.read, r.filtered, r.written, r.skipped, r.commits, r.rollbacks, r.error_type, r.error_message
+FROM jobservice.step_run r LEFT JOIN jobservice.job_run h ON h.job_id = r.job_id AND h.run = r.run LEFT JOIN jobservice.job_info j ON j.id = r.job_id AND j.run = r.run
+WHERE r.instance_id = :instance::uuid ORDER BY r.start_date, r.step, r.part, r.run;

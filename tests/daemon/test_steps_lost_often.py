@@ -30,8 +30,9 @@ class Losing:
                VALUES ($1, 't', 'C', 'k', '{}')""",
             INSTANCE,
         )
+        await self.connection.execute("INSERT INTO jobservice.job_execution VALUES ($1, $2, true)", self.job, INSTANCE)
 
-    async def run(self, *, chunks: int = 0, ended: str | None = None) -> str:
+    async def run(self, *, chunks: int = 0, ended: str | None = None, begun: str | None = None) -> str:
         """Claimed, so many chunks committed, perhaps the end of a step, and the daemon is gone; the job's status."""
         daemon = await make_daemon(self.connection)
         book = await self._claimed(daemon)
@@ -40,10 +41,13 @@ class Losing:
             checkpoints = book.checkpoints(INSTANCE, state)
             for _ in range(chunks):
                 state.counts.commits += 1
+                state.counts.read += 10
                 await checkpoints.write(self.connection, position=state.counts.commits, state={}, counts=state.counts)
         if ended is not None:
             state = await book.begin(self.connection, INSTANCE, ended, epoch="epoch")
             await self._end(book, state)
+        if begun is not None:
+            await book.begin(self.connection, INSTANCE, begun, epoch="epoch")
         await self.connection.execute("UPDATE jobservice.daemon SET lost_at = clock_timestamp() WHERE id = $1", daemon)
         await self.rescuer.rescue(self.connection)
         return str((await row_of(self.connection, self.job))["status"])
@@ -85,3 +89,24 @@ async def test_a_job_that_kills_its_daemons_at_the_same_chunk_is_poison_all_the_
     lives = [await losing.run(chunks=2), await losing.run(), await losing.run()]
 
     assert lives == ["QUEUED", "QUEUED", "FAILED"]
+
+
+async def test_a_run_that_was_lost_is_told_with_what_it_has_committed(losing: Losing) -> None:
+    for chunks in (2, 3):
+        await losing.run(chunks=chunks)
+
+    runs = await losing.connection.fetch(
+        "SELECT run, status, read, commits, end_date IS NULL FROM jobservice.step_run WHERE step = 'copy' ORDER BY run"
+    )
+    assert [tuple(run) for run in runs] == [(1, "LOST", 20, 2, False), (2, "LOST", 30, 3, False)]
+
+
+async def test_the_step_of_a_job_that_was_lost_too_often_has_failed_of_it(losing: Losing) -> None:
+    lives = [await losing.run(chunks=1), await losing.run(begun="copy"), await losing.run(begun="copy")]
+
+    step = await losing.connection.fetchrow("SELECT * FROM jobservice.step_execution")
+    assert lives == ["QUEUED", "QUEUED", "FAILED"]
+    assert (step["status"], step["error_type"], step["read"]) == ("FAILED", "LostTooOften", 10)
+    assert step["stop_date"] is not None
+    runs = await losing.connection.fetch("SELECT status, read FROM jobservice.step_run ORDER BY run")
+    assert [tuple(run) for run in runs] == [("LOST", 10), ("LOST", 0), ("LOST", 0)]

@@ -122,7 +122,7 @@ async def test_only_failed_parts_run_again_when_the_job_is_restarted(daemons: Da
 async def test_an_instance_tells_of_its_steps_parts_and_runs(
     daemons: Daemons, tables: Books, database_url: str
 ) -> None:
-    await daemons.start()
+    daemon = await daemons.start()
     job_id = await tables.submit("CopiesInParts")
     await tables.is_in(job_id, "SUCCEEDED")
 
@@ -141,6 +141,7 @@ async def test_an_instance_tells_of_its_steps_parts_and_runs(
     ]
     assert sum(step[3] for step in steps[1:]) == 95
     assert {run.status for run in instance.runs} == {"SUCCEEDED", "PARKED"}
+    assert {run.daemon_id for run in instance.runs} == {daemon.id}
 
 
 async def test_nobody_but_the_service_names_the_part_of_a_step(daemons: Daemons, tables: Books) -> None:
