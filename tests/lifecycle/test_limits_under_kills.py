@@ -43,7 +43,8 @@ TENANT_MAX = {"acme": 6}
 SHARE_MAX = {("one", "bolt"): 2, ("two", "bolt"): 4}
 KEY_MAX = {"k1": 1, "k2": 3}
 QUEUE_RATES = {"three": Rate(30, 1, 4), "two": Rate(100, 1, 10)}
-TENANT_RATES = {"core": Rate(20, 1, 5)}
+TENANT_RATES = {"core": Rate(8, 1, 2)}
+"""At once so few that one claim takes them all: however slowly the claims follow each other, rates hold some back."""
 
 
 @dataclass
