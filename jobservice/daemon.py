@@ -20,7 +20,7 @@ from jobservice.parts import Parts
 from jobservice.sdk.registry import Registry
 from jobservice.store.daemons import DaemonRow
 from jobservice.store.schema import require
-from jobservice.store.signals import Signals, listen
+from jobservice.store.signals import Signal, listen
 from jobservice.web.health import HealthServer
 
 log = structlog.get_logger(__name__)
@@ -245,15 +245,18 @@ class Daemon:
         """Another daemon has marked this one lost."""
         self._lost.set()
 
+    async def listen_for_jobs(self, connection: Any) -> None:
+        """Hears of jobs on `connection`, for as long as it lives."""
+        await listen(connection, self._settings.database.schema_name, {Signal.WAKE: self._heard_wake})
+
     async def listen(self, connection: Any) -> None:
-        """Hears the signals of the database on `connection`, for as long as it lives."""
-        signals = Signals(
-            wake=self._heard_wake,
-            stop=self._heard_stop,
-            due=lambda _: self._parts.housekeeping.due_soon(),
-            facts=lambda _: self._parts.publishing.sweep(),
-            drain=self._heard_drain,
-        )
+        """Hears the other signals of the database on `connection`, for as long as it lives."""
+        signals = {
+            Signal.STOP: self._heard_stop,
+            Signal.DUE: lambda _: self._parts.housekeeping.due_soon(),
+            Signal.FACTS: lambda _: self._parts.publishing.sweep(),
+            Signal.DRAIN: self._heard_drain,
+        }
         await listen(connection, self._settings.database.schema_name, signals)
 
     def _heard_wake(self, queue: str) -> None:

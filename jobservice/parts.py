@@ -53,6 +53,7 @@ SELDOM = 5
 class Ears(Protocol):
     """What the parts tell the daemon."""
 
+    async def listen_for_jobs(self, connection: Any) -> None: ...
     async def listen(self, connection: Any) -> None: ...
     async def told_to_drain(self, daemon_id: UUID | None) -> None: ...
     def is_draining(self) -> bool: ...
@@ -80,7 +81,8 @@ class Parts:
             queues=settings.daemon.queues,
         )
         self.settler = Settler(schema=schema)
-        self.claim_session = Session(url=url, name="claim", owner=daemon_id)
+        # Who hears of jobs is who claims them: no second process of the server is woken, and no errand holds it up.
+        self.claim_session = Session(url=url, name="claim", owner=daemon_id, on_connect=ears.listen_for_jobs)
         self.writer_session = Session(url=url, name="writer", owner=daemon_id, settings=PINNED_PLANS)
         self.intake_session = Session(url=url, name="intake", owner=daemon_id, on_connect=ears.listen)
         self._names = BrokerNames(settings.broker.prefix)

@@ -1,6 +1,6 @@
 """One connection of the daemon, taken in turns and made anew after it was lost.
 
-A daemon has at most four: claim, writer, intake (which also listens) and heartbeat. Statements are never cut from
+A daemon has at most four: claim and intake (which also listen), writer and heartbeat. Statements are never cut from
 this side in the middle: the server's `statement_timeout` ends them; only a connection that is dead altogether is given
 up, and then the rows are compared with memory (see `leases`).
 """
