@@ -1796,6 +1796,7 @@ END $$;
 
 -- The books after these tenants have called: new weights, new beginnings of backlogs; who comes new is charged what makes it start level with
 -- the last of those that were there. Returns the least that any of them has spent. A part of `claim`.
+DROP FUNCTION IF EXISTS take_in(text, bigint, timestamptz, double precision, text[], integer[], double precision[], jsonb, text[], integer[], bigint[]);
 CREATE OR REPLACE FUNCTION take_in(for_queue text, this_turn bigint, moment timestamptz, least_spent double precision,
                                    live_names text[], live_slots integer[], live_seconds double precision[], settings boolean, over_all jsonb,
                                    called text[], ranks integer[], numbers bigint[]) RETURNS double precision
@@ -2260,7 +2261,8 @@ BEGIN
                      LATERAL (SELECT FROM job_info j WHERE j.queue = for_queue AND j.tenant = m.tenant AND j.status = 'QUEUED' AND NOT j.blocked
                                 AND (~j.priority, j.number) >= (m.rank, m.number) ORDER BY ~j.priority, j.number LIMIT 1) w LIMIT 1);
       END IF;
-      depth := least(free, 1 + CASE WHEN cardinality(names) BETWEEN 1 AND free - 1 THEN free / cardinality(names) ELSE 0 END);
+      depth := CASE WHEN free * cardinality(names) <= 64 THEN free    -- less than to choose once more
+                    ELSE least(free, 1 + CASE WHEN cardinality(names) < free THEN free / cardinality(names) ELSE 0 END) END;
       width := CASE WHEN cardinality(names) > 2 * free THEN greatest(free, 2) END;
     END IF;
 

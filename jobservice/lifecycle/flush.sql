@@ -1,6 +1,6 @@
 -- name: flush(daemon, ids, runs, begun, outcomes, reasons, results, result_classes, error_types, error_messages, stack_traces, delays, infos, events, confirmed)
 -- Writes the starts and ends of many runs at once, and deletes the outbox rows that the broker has confirmed meanwhile.
--- An item is one run: `begun` is the seconds since its start where this daemon has not yet seen the start committed, `outcome` is
+-- An item is one run: `begun` is the seconds from its start until this was sent, where this daemon has not yet seen the start committed, `outcome` is
 -- SUCCEEDED, FAILED, RETRIED (again after `delay` seconds), PARKED (until its parts have ended), ABORTED, HANDED_BACK, or NULL for a start alone. `info` is
 -- what its job told of its progress, if it did. `events` is what
 -- the queue published when the run was claimed. Returned are the runs that were changed: what is missing is stale, was written before by a flush whose answer was lost, or is held by somebody just now.
@@ -11,9 +11,9 @@ WITH item AS (
 ), locked AS MATERIALIZED (     -- before any update, ascending, and without waiting: a row that a client holds must not hold up all others
   SELECT j.id, j.status AS was, j.run, j.daemon_id, j.claim_date, j.start_date, j.stop_requested_at
   FROM jobservice.job_info j WHERE j.id = ANY (:ids::uuid[]) ORDER BY j.id FOR NO KEY UPDATE SKIP LOCKED
-), target AS MATERIALIZED (     -- the fence, and what each run becomes; the date is taken after the wait for the lock
+), target AS MATERIALIZED (     -- the fence, and what each run becomes; the date of an end is taken after the wait for the lock, a start counts from the arrival of this
   SELECT i.*, l.was, l.claim_date, l.stop_requested_at, c.at,
-         CASE WHEN l.was = 'TO_BE_RUN' AND i.begun IS NOT NULL THEN greatest(l.claim_date, c.at - make_interval(secs => i.begun)) ELSE l.start_date END AS started,
+         CASE WHEN l.was = 'TO_BE_RUN' AND i.begun IS NOT NULL THEN greatest(l.claim_date, statement_timestamp() - make_interval(secs => i.begun)) ELSE l.start_date END AS started,
          l.was = 'TO_BE_RUN' AND i.begun IS NOT NULL AS starts, i.outcome IS NOT NULL AS ends,
          CASE WHEN i.outcome IS NULL THEN 'RUNNING'
               WHEN i.outcome NOT IN ('RETRIED', 'PARKED', 'HANDED_BACK') THEN i.outcome
