@@ -12,6 +12,7 @@ from jobservice.domain.errors import DefinitionError, JobAborted
 from jobservice.sdk.abstract_job import AbstractJob
 from jobservice.sdk.json_values import RESULT_DEPTH_MAX, dump, to_plain
 from jobservice.sdk.steps import At, Chunk, Counts, Partition, PartResult, Range, Task
+from jobservice.steps.asking import ask
 from jobservice.steps.book import WHOLE, Book, Instance, StepState
 from jobservice.steps.calling import Listeners, call
 from jobservice.steps.checkpoints import RunLost
@@ -67,11 +68,8 @@ class StepRun:
 
     async def ranges(self, plan: Plan, step: Chunk, state: StepState) -> list[Range]:
         """As the plan makes them; what it raises is written down. Raises DefinitionError for more than may be."""
-        context = self.context
         try:
-            async with self.connections.writing() as connection:
-                context.connection = connection
-                ranges = list(await call(plan, context, step.partitions))
+            ranges = list(await self._asked(plan, step.partitions))
             if len(ranges) > step.partitions:
                 raise DefinitionError(
                     f"step {step.name}: its plan made {len(ranges)} parts of at most {step.partitions}"
@@ -81,22 +79,16 @@ class StepRun:
         except Exception as error:
             await self.end_badly(state, Counts(), error)
             raise
-        finally:
-            context.connection = None
 
     async def is_left_out(self, step: Task | Chunk, state: StepState) -> bool:
         """Where its condition says so, the step is SKIPPED."""
         if step.when is None:
             return False
         try:
-            async with self.connections.writing() as connection:
-                self.context.connection = connection
-                wanted = await call(step.when, self.context)
+            wanted = await self._asked(step.when)
         except Exception as error:
             await self.end_badly(state, Counts(), error)
             raise
-        finally:
-            self.context.connection = None
         if wanted:
             return False
         end, shared = self.book.end, self.instance.shared
@@ -258,13 +250,12 @@ class StepRun:
         count = step.count or getattr(step.read, "count", None)
         if count is None or state.expected is not None:
             return
-        async with self.connections.writing() as connection:
-            self.context.connection = connection
-            try:
-                state.expected = int(await call(count, self.context))
-            finally:
-                self.context.connection = None
-            await self.book.expect(connection, self.instance.id, state, state.expected)
+        expected = state.expected = int(await self._asked(count))
+        await self.connections.settled(lambda c: self.book.expect(c, self.instance.id, state, expected))
+
+    async def _asked(self, function: Callable[..., Any], *arguments: object) -> Any:
+        job = self.job
+        return await ask(self.connections, self.context, function, *arguments, ending=lambda: job._context.ending)
 
 
 def plan_of(step: Chunk) -> Plan | None:
