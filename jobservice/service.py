@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from jobservice.config import Settings
-from jobservice.daemon import Daemon, Ending
+from jobservice.daemon.daemon import Daemon, Ending
 from jobservice.domain.errors import ConfigurationError
 from jobservice.sdk.registry import Registry
 from jobservice.supervision.superior import Superior

@@ -21,7 +21,7 @@ import asyncpg
 import psutil
 
 from jobservice.config import Settings
-from jobservice.daemon import Daemon, Ending
+from jobservice.daemon.daemon import Daemon, Ending
 from jobservice.sdk.registry import Registry
 
 ROOT = Path(__file__).parents[1]

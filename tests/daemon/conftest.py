@@ -24,7 +24,7 @@ sys.path.insert(0, str(PACKAGES))
 def short_waits_for_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that is back is found at once: the waits of daemons in this process are for production."""
     monkeypatch.setattr("jobservice.loop._LONGEST_DELAY", 0.2)
-    monkeypatch.setattr("jobservice.daemon.RECONNECT_SECONDS", 0.1)
+    monkeypatch.setattr("jobservice.daemon.daemon.RECONNECT_SECONDS", 0.1)
     monkeypatch.setattr("jobservice.broker.connection.Backoff", partial(Backoff, longest=0.2))
 
 

@@ -145,7 +145,7 @@ async def _of_acme(books: Books, jobs: int) -> bool:
 async def test_daemons_come_and_go_during_the_alarm_and_nothing_that_they_had_to_tell_is_lost(
     daemons: Daemons, stack: PrivateStack, books: Books, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobservice.daemon.LAST_EVENTS_SECONDS", 0.1)
+    monkeypatch.setattr("jobservice.daemon.daemon.LAST_EVENTS_SECONDS", 0.1)
     leaving = await daemons.start()
     await recorder.has(await books.submit("NoOp"), *TOLD)
 

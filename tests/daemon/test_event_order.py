@@ -151,7 +151,7 @@ async def test_what_a_daemon_could_not_tell_when_it_left_another_tells(
     recorder: Recorder,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("jobservice.daemon.LAST_EVENTS_SECONDS", 0.1)
+    monkeypatch.setattr("jobservice.daemon.daemon.LAST_EVENTS_SECONDS", 0.1)
     broker.away()
     leaving = await daemons.start()
     ids = await books.submit_many([{"job_class": "NoOp"} for _ in range(30)])

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from jobservice.config import Settings
-from jobservice.daemon import LAST_EVENTS_SECONDS
+from jobservice.daemon.daemon import LAST_EVENTS_SECONDS
 from jobservice.settings_sources import refuse_unknown_variables
 
 CHECKOUT = Path(__file__).parents[2]

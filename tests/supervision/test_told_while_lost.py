@@ -7,7 +7,7 @@ import pytest
 
 from jobservice import service
 from jobservice.config import Settings
-from jobservice.daemon import Ending
+from jobservice.daemon.daemon import Ending
 
 
 class Lost:

@@ -9,10 +9,11 @@ from jobservice.broker.connection import BrokerLink
 from jobservice.broker.names import BrokerNames
 from jobservice.broker.topology import declare
 from jobservice.config import Settings
+from jobservice.daemon.doors import Doors
+from jobservice.daemon.executors import Executors
+from jobservice.daemon.housekeeping import Housekeeping
+from jobservice.daemon.publishing import Publishing
 from jobservice.domain.breaker import BreakerRule
-from jobservice.doors import Doors
-from jobservice.executors import Executors
-from jobservice.housekeeping import Housekeeping
 from jobservice.leases.comparison import Comparison
 from jobservice.leases.heartbeat import Heartbeat
 from jobservice.leases.watch import Stillness, Watch
@@ -31,7 +32,6 @@ from jobservice.pool.in_flight import InFlight
 from jobservice.pool.pool import Pool
 from jobservice.pool.workspace import Workspaces
 from jobservice.pool.workspace_owner import SWEEP_INTERVAL, WorkspaceOwner
-from jobservice.publishing import Publishing
 from jobservice.scheduler.scheduler import Scheduler
 from jobservice.scheduler.unknown_class import UnknownClassPolicy
 from jobservice.schedules.configuration import ScheduleConfiguration

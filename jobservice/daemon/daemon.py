@@ -12,11 +12,11 @@ from uuid import UUID, uuid4
 import structlog
 
 import jobservice
-from jobservice.condition import Condition
 from jobservice.config import Settings
+from jobservice.daemon.condition import Condition
+from jobservice.daemon.parts import Parts
 from jobservice.deadlines import done_within, set_within
 from jobservice.domain.errors import UnavailableError
-from jobservice.parts import Parts
 from jobservice.sdk.registry import Registry
 from jobservice.store.daemons import DaemonRow
 from jobservice.store.schema import require

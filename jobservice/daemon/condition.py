@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from jobservice.parts import Parts
+from jobservice.daemon.parts import Parts
 
 
 class Condition:
