@@ -763,6 +763,7 @@ DECLARE
   woken uuid[];
   told  boolean;
   of_stages uuid[];   -- of each job that is ABORTED now
+  parts uuid[];       -- pipelines of their parts
 BEGIN
   WITH locked AS MATERIALIZED (
     SELECT j.id, j.status AS was, j.blocked, j.tenant, j.concurrency_key FROM job_info j
@@ -801,8 +802,12 @@ BEGIN
   END IF;
   -- Only where there are parts: who may stop jobs need not have the right to write pipelines.
   IF EXISTS (SELECT FROM pipeline p WHERE p.parent_job = ANY (stop_jobs.ids)) THEN
-    PERFORM FROM command_pipelines(ARRAY(SELECT p.id FROM pipeline p WHERE p.parent_job = ANY (stop_jobs.ids) AND p.stop_date IS NULL AND p.ending IS NULL
-                                           AND seen -> (p.parent_job::text) ->> 0 = 'ABORTED'), 'stop', to_jsonb(why));
+    parts := ARRAY(SELECT p.id FROM pipeline p WHERE p.parent_job = ANY (stop_jobs.ids) AND p.stop_date IS NULL AND p.ending IS NULL
+                                                 AND seen -> (p.parent_job::text) ->> 0 = 'ABORTED');
+    IF settles THEN      -- else they are held already
+      PERFORM FROM pipeline p WHERE p.id = ANY (parts || ARRAY(SELECT t.pipeline_id FROM stage t WHERE t.id = ANY (of_stages))) ORDER BY p.id FOR NO KEY UPDATE;
+    END IF;
+    PERFORM FROM command_pipelines(parts, 'stop', to_jsonb(why));
   END IF;
   IF settles AND of_stages IS NOT NULL THEN
     PERFORM settle(of_stages, array_fill('ABORTED'::text, ARRAY[cardinality(of_stages)]));
@@ -956,6 +961,7 @@ DECLARE
   searching boolean;              -- whether to look for jobs that are left to be moved
   moved     integer;
   ids       uuid[];
+  free      uuid[];               -- pipelines of parts of these jobs
   was       text;
   bad       integer;
   well      boolean;
@@ -1085,6 +1091,12 @@ BEGIN
                             LIMIT share - cardinality(ids) FOR NO KEY UPDATE SKIP LOCKED);
         budget := budget - cardinality(ids);
         share := share - cardinality(ids);
+        -- Nor for a pipeline does it wait: a job stays as it is while somebody holds that of its parts.
+        IF EXISTS (SELECT FROM pipeline x WHERE x.parent_job = ANY (ids)) THEN
+          free := ARRAY(SELECT x.id FROM pipeline x WHERE x.parent_job = ANY (ids) AND x.stop_date IS NULL ORDER BY x.id FOR NO KEY UPDATE SKIP LOCKED);
+          ids := ARRAY(SELECT i.id FROM unnest(ids) i(id)
+                       WHERE NOT EXISTS (SELECT FROM pipeline x WHERE x.parent_job = i.id AND x.stop_date IS NULL AND x.ending IS NULL AND x.id <> ALL (free)));
+        END IF;
         UPDATE stage t SET aborted = t.aborted + d.aborted
         FROM (SELECT j.stage_id, count(*) AS aborted FROM stop_jobs(ids, p.reason, NULL, false) x JOIN job_info j ON j.id = x.job_id WHERE x.status = 'ABORTED' GROUP BY j.stage_id) d
         WHERE t.id = d.stage_id;

@@ -46,9 +46,10 @@ class FlushItem:
 
     @property
     def submits(self) -> bool:
-        """Whether jobs may be submitted with it, and it may have to wait for who uses the same key just now."""
-        return isinstance(self.outcome, Succeeded) and (
-            self.outcome.next_jobs is not None or self.outcome.stage_changes is not None
+        """Whether jobs may be submitted with it: it may have to wait for who uses the same key, or holds its parts."""
+        return isinstance(self.outcome, Parked) or (
+            isinstance(self.outcome, Succeeded)
+            and (self.outcome.next_jobs is not None or self.outcome.stage_changes is not None)
         )
 
     @property

@@ -27,7 +27,7 @@ PATIENCE = "1s"
 
 
 class KeyTaken(Exception):
-    """Somebody submits just now under a key that one of these runs wants to submit under, too."""
+    """Somebody submits just now under a key that one of these runs wants to submit under, too, or holds its parts."""
 
 
 class Flushing:
@@ -113,6 +113,7 @@ class Flushing:
         by_key = {item.key: item for item in items}
         changes: list[StageChange] = []
         wished: list[str] = []
+        plans: dict[UUID, str] = {}
         for row in rows:
             item = by_key[(row["id"], row["run"])]
             if item.card.stage_id is not None:
@@ -125,9 +126,12 @@ class Flushing:
                 if item.outcome.stage_changes is not None:
                     wished.append(item.outcome.stage_changes)
             if row["status"] == JobStatus.PENDING and isinstance(item.outcome, Parked):
-                await self._follower.start_parts(connection, item.job_id, item.outcome.plan)
+                plans[item.job_id] = item.outcome.plan
+        touched = [each.stage_id for each in changes]
+        if plans:
+            await self._follower.start_parts(connection, plans, touched)
         if wished:
-            await self._follower.change_stages(connection, joined(wished), [each.stage_id for each in changes])
+            await self._follower.change_stages(connection, joined(wished), touched)
         await self._follower.settle(connection, changes)
         return rows
 

@@ -3,7 +3,7 @@
 The writers know no pipeline: they hand what they changed to a Follower, in the same transaction.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 from uuid import UUID
@@ -29,8 +29,13 @@ class Follower(Protocol):
     async def settle(self, connection: asyncpg.Connection, changes: Sequence[StageChange]) -> None:
         """Counts them and moves on what they move. LockNotAvailableError where somebody holds what they belong to."""
 
-    async def start_parts(self, connection: asyncpg.Connection, parent: UUID, plan: str) -> None:
-        """A job waits for parts of itself: makes them, or lets the failed ones run again."""
+    async def start_parts(
+        self, connection: asyncpg.Connection, plans: Mapping[UUID, str], touched: Sequence[UUID]
+    ) -> None:
+        """These jobs wait for parts of themselves: makes them as planned, or lets the failed ones run again.
+
+        `touched` as for `change_stages`. LockNotAvailableError where somebody holds the parts.
+        """
 
     async def change_stages(self, connection: asyncpg.Connection, changes: str, touched: Sequence[UUID]) -> None:
         """What jobs asked for with their success, as a JSON array.

@@ -4,7 +4,7 @@ Called by the writers of job state, who are handed a Settler and know it as thei
 protocol.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -52,10 +52,17 @@ class Settler:
         async for _ in rows:
             pass
 
-    async def start_parts(self, connection: asyncpg.Connection, parent: UUID, plan: str) -> None:
-        """Makes the parts of a job's step as `plan` says, or lets those run again that failed."""
-        async for _ in self._sql.start_parts(connection, parent=parent, plan=plan):
-            pass
+    async def start_parts(
+        self, connection: asyncpg.Connection, plans: Mapping[UUID, str], touched: Sequence[UUID]
+    ) -> None:
+        """Makes the parts of a step of each of these jobs as planned, or lets those run again that failed.
+
+        `touched` as for `change_stages`: their pipelines are locked first, with those that the jobs have had for parts.
+        """
+        await self._sql.lock_with_parts(connection, touched=list(touched), parents=list(plans), patience=PATIENCE)
+        for parent, plan in plans.items():
+            async for _ in self._sql.start_parts(connection, parent=parent, plan=plan):
+                pass
 
     async def held(self, connection: asyncpg.Connection, stages: Collection[UUID]) -> set[UUID]:
         """Those of these stages whose pipeline somebody holds just now."""

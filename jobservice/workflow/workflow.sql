@@ -17,6 +17,14 @@ SELECT jobservice.settle('{}', '{}', :pipelines::uuid[]);
 -- (Not for its value: a function of no result still has a row.)
 SELECT jobservice.change_stages(CASE WHEN bound <> '' THEN :changes::text::jsonb END, :touched::uuid[])::text FROM set_config('lock_timeout', :patience, true) AS bound;
 
+-- name: lock_with_parts(touched, parents, patience)$
+-- The pipelines of these stages and those of parts that these jobs have had, in the order of all.
+SELECT count(*) FROM (
+  SELECT p.id FROM set_config('lock_timeout', :patience, true) AS bound, jobservice.pipeline p
+  WHERE bound <> '' AND p.id = ANY (ARRAY(SELECT t.pipeline_id FROM jobservice.stage t WHERE t.id = ANY (:touched::uuid[]))
+                                    || ARRAY(SELECT c.id FROM jobservice.pipeline c WHERE c.parent_job = ANY (:parents::uuid[])))
+  ORDER BY p.id FOR NO KEY UPDATE OF p) l;
+
 -- name: start_parts(parent, plan)
 SELECT jobservice.start_parts(:parent::uuid, :plan::text::jsonb)::text;
 
