@@ -160,12 +160,13 @@ async def test_a_job_that_is_restarted_tells_from_the_beginning_what_stands(
     await tables.open_door(2)
     await is_told(tables, job_id, 95 + 8 * 6)
     await tables.stop(job_id)
-    await Commands().restart(tables.connection, [job_id])
-    assert (await tables.job(job_id))["percent_completed"] == 0
+    async with tables.connection.transaction():  # or a daemon may have gone on before the look
+        await Commands().restart(tables.connection, [job_id])
+        restarted = await tables.job(job_id)
 
     await tables.open_door()
 
     told = await is_told(tables, job_id, 95 + 8 * 9)
-    assert told["percent_completed"] == 58
+    assert (restarted["percent_completed"], told["percent_completed"]) == (0, 58)
     await tables.open_door(100)
     await tables.is_in(job_id, "SUCCEEDED")
