@@ -13,6 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from jobservice.domain.errors import JobParameterInvalid, JobServiceError
+from jobservice.sdk.progress import ProgressSnapshot
 from jobservice.sdk.step_parameters import PART, Identity
 from jobservice.sdk.steps import Counts
 from jobservice.steps.checkpoints import Checkpoints, RunLost, as_json
@@ -237,9 +238,13 @@ class Book:
         if not ended and status in ("SUCCEEDED", "SKIPPED"):
             raise RunLost(f"the run was taken from this daemon before the end of step {state.step} was committed")
 
-    async def finish(self, connection: asyncpg.Connection, instance: UUID) -> None:
+    async def finish(self, connection: asyncpg.Connection, instance: UUID, progress: ProgressSnapshot) -> None:
         """The instance has SUCCEEDED. Raises RunLost."""
-        if await self._sql.finish_instance(connection, instance=instance, **self._fence) is None:
+        done = progress.done if progress.total > 0 else None
+        finished = await self._sql.finish_instance(
+            connection, instance=instance, done=done, message=progress.message, **self._fence
+        )
+        if finished is None:
             raise RunLost("the run was taken from this daemon before its instance was completed")
 
     async def parts(self, connection: asyncpg.Connection, instance: UUID, step: str) -> list[PartRow]:

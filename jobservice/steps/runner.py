@@ -12,6 +12,7 @@ from jobservice.domain.errors import JobAborted, JobParameterInvalid
 from jobservice.domain.outcomes import Parked
 from jobservice.sdk.abstract_job import AbstractJob
 from jobservice.sdk.definition import JobDefinition
+from jobservice.sdk.progress import ProgressSnapshot
 from jobservice.sdk.step_parameters import PART, step_parameters_of
 from jobservice.sdk.steps import Chunk, Partition, Task, UnplannedPartition
 from jobservice.steps.book import Book, Instance, OtherVersion, StepState
@@ -104,13 +105,21 @@ class _JobRun:
         try:
             await self._require_own_steps(instance)
             steps = await self._in_order(instance)
-            await self._connections.settled(lambda c: self._book.finish(c, instance.id))
+            progress = self._all_done()
+            await self._connections.settled(lambda c: self._book.finish(c, instance.id, progress))
         except BaseException as raised:
             error = raised
             raise
         finally:
             await self._listeners.tell("after_job", whole, error)
         return {"instance_id": str(instance.id), "generation": instance.generation, "steps": steps}
+
+    def _all_done(self) -> ProgressSnapshot:
+        """What was left out, or counted and not there, is none of the whole."""
+        progress = self._job._context.progress
+        if progress.total > 0:
+            progress.update(total=progress.done)
+        return progress.snapshot()
 
     async def _require_own_steps(self, instance: Instance) -> None:
         """While daemons of two versions run, an older one must not complete what a newer one has begun."""

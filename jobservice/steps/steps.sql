@@ -65,10 +65,15 @@ WITH fence AS MATERIALIZED (
 )
 SELECT count(*) FROM ended;
 
--- name: finish_instance(instance, job, run, daemon)$
+-- name: finish_instance(instance, job, run, daemon, done, message)$
+-- With how far the job has come, which no tick of its daemon may find any more; `done` NULL: nothing was counted.
 WITH fence AS MATERIALIZED (
   SELECT j.id FROM jobservice.job_info j
   WHERE j.id = :job::uuid AND j.run = :run::integer AND j.daemon_id = :daemon::uuid AND j.status IN ('TO_BE_RUN', 'RUNNING') FOR SHARE
+), told AS (
+  UPDATE jobservice.job_info j SET progress_done = coalesce(:done::bigint, j.progress_done), progress_total = coalesce(:done::bigint, j.progress_total),
+         progress_message = coalesce(:message::text, j.progress_message)
+  FROM fence f WHERE j.id = f.id AND (:done::bigint IS NOT NULL OR :message::text IS NOT NULL)
 )
 UPDATE jobservice.job_instance i SET status = 'SUCCEEDED' WHERE i.id = :instance::uuid AND i.last_job = :job::uuid AND EXISTS (SELECT FROM fence) RETURNING i.id;
 

@@ -67,6 +67,16 @@ async def test_a_job_tells_how_far_it_is_while_its_parts_run_on_several_daemons(
     assert last["estimated_completion"] is None
 
 
+async def test_a_job_that_has_succeeded_tells_all_that_was_done_also_behind_the_last_tick(
+    daemons: Daemons, tables: StepTables
+) -> None:
+    await daemons.start(jobs={"completion_update_interval": 3600.0})
+
+    job = await tables.is_in(await tables.submit("Copies"), "SUCCEEDED", "FAILED")
+
+    assert (job["progress_done"], job["progress_total"], job["progress_message"]) == (95, 95, "copy: 95 of 95")
+
+
 async def test_parts_that_have_ended_say_how_much_there_is_where_nothing_counts_it(
     daemons: Daemons, tables: StepTables
 ) -> None:
