@@ -10,11 +10,11 @@ from jobservice.domain.claimed import ClaimedJob
 from jobservice.domain.names import DEFAULT_TENANT
 from jobservice.pool.claimed_info import info_of, pipeline_of, stage_of
 from jobservice.pool.ending import Ending
-from jobservice.pool.wishes import Wishes
 from jobservice.sdk.job_info import JobInfo
 from jobservice.sdk.pipeline import PipelineInfo, StageInfo
 from jobservice.sdk.progress import Progress
 from jobservice.sdk.stage_changes import NoStage, StageLike, target
+from jobservice.sdk.wishes import Wishes
 
 
 class RunContext:
@@ -106,7 +106,7 @@ class RunContext:
         tenant = card.tenant if card.tenant != DEFAULT_TENANT else None
         carried = {"tenant": tenant, "correlation_id": card.correlation_id, "traceparent": card.traceparent}
         inherited = {name: value for name, value in carried.items() if value is not None}
-        self._wished().submit([inherited | job.to_submission() for job in jobs])
+        self.wished().submit([inherited | job.to_submission() for job in jobs])
 
     def change_stage(self, stage: StageLike | None, change: dict[str, Any]) -> None:
         """Keeps a change of a stage of the job's pipeline, None: its own, for the success. Raises NoStage."""
@@ -114,9 +114,10 @@ class RunContext:
         if card.stage_id is None or card.pipeline_id is None:
             raise NoStage
         named = target(stage, own=card.stage_id, pipeline=card.pipeline_id)
-        self._wished().change_stage(named | change)
+        self.wished().change_stage(named | change)
 
-    def _wished(self) -> Wishes:
+    def wished(self) -> Wishes:
+        """What is to happen with the success."""
         if self._wishes is None:
             self._wishes = Wishes()
         return self._wishes

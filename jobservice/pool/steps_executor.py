@@ -44,6 +44,7 @@ class StepsExecutor:
             arguments,
             of_parts=lambda: parameters_of_parts(context.claimed),
             leaving=lambda: context.is_leaving,
+            wishes=context.wished(),
         )
         if isinstance(result, Parked):
             raise EndedElsewhere(result)

@@ -17,6 +17,7 @@ from jobservice.sdk.progress import ProgressSnapshot
 from jobservice.sdk.step_parameters import PART, Identity
 from jobservice.sdk.steps import Counts
 from jobservice.steps.checkpoints import Checkpoints, RunLost, as_json
+from jobservice.steps.context import WISHES
 from jobservice.store.sql import load
 
 _FILE = Path(__file__).with_name("steps.sql")
@@ -255,7 +256,7 @@ class Book:
                 status=row["status"],
                 low=_value(row["low"]),
                 high=_value(row["high"]),
-                state=json.loads(row["context"]),
+                state={name: value for name, value in json.loads(row["context"]).items() if name != WISHES},
                 counts=_counts(row),
                 error=None if row["error_type"] is None else f"{row['error_type']}: {row['error_message']}",
             )

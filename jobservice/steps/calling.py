@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -43,11 +43,16 @@ def fitting(function: Callable[..., Any], *arguments: Any) -> tuple[Any, ...]:
 
 
 async def call(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Its value. A plain function runs on a thread, so that the daemon goes on meanwhile."""
+    """Its value. A plain function runs on a thread, so that the daemon goes on meanwhile.
+
+    What that returns is awaited where it has to be: `lambda context, items: context.connection.executemany(…)` would
+    write nothing else, with success.
+    """
     given = fitting(function, *arguments)
     if is_async(function):
         return await function(*given)
-    return await asyncio.to_thread(function, *given)
+    value = await asyncio.to_thread(function, *given)
+    return await value if inspect.isawaitable(value) else value
 
 
 async def call_each(
@@ -59,12 +64,22 @@ async def call_each(
     """
     of_item = partial(function, context) if takes(function, 2) == 2 else function
     if not is_async(function):
-        return await asyncio.to_thread(_each, of_item, items)
+        values, errors = await asyncio.to_thread(_each, of_item, items)
+        if any(issubclass(kind, Awaitable) for kind in set(map(type, values))):
+            return await _awaited(context, _itself, values, errors)
+        return values, errors
+    return await _awaited(context, of_item, items, {})
+
+
+async def _awaited(
+    context: Context, of_item: Callable[[Any], Any], items: Iterable[Any], errors: dict[int, Exception]
+) -> tuple[list[Any], dict[int, Exception]]:
+    """What awaiting `of_item(item)` gives, one after the other."""
     values: list[Any] = []
-    errors: dict[int, Exception] = {}
     for item in items:
         try:
-            values.append(await of_item(item))
+            value = of_item(item)
+            values.append(await value if inspect.isawaitable(value) else value)
         except JobAborted:
             raise
         except Exception as error:
@@ -73,6 +88,10 @@ async def call_each(
             errors[len(values)] = error  # a user's code; the policies decide
             values.append(None)
     return values, errors
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def _each(of_item: Callable[[Any], Any], items: Sequence[Any]) -> tuple[list[Any], dict[int, Exception]]:

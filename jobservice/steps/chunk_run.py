@@ -110,7 +110,7 @@ class ChunkRun:
                 context.counts.read += len(batch)
                 await self._write(connection, *await self._processed(connection, batch, singly=singly))
                 context.counts.commits += 1
-                await checkpoints.write(connection, position=position, state=context.state, counts=context.counts)
+                await checkpoints.write(connection, position=position, state=context.kept, counts=context.counts)
         except BaseException as error:
             context.go_back(before)
             context.counts.rollbacks += 1

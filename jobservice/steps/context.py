@@ -3,21 +3,25 @@
 from collections.abc import Mapping, MutableMapping
 from copy import copy, deepcopy
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
 from jobservice.domain.errors import DefinitionError
 from jobservice.sdk.job_info import JobInfo
 from jobservice.sdk.steps import Counts, Partition
+from jobservice.sdk.wishes import Wishes
 from jobservice.steps.connections import is_lost
+
+WISHES: Final = "$wishes"
+"""In the state of a step, hidden from its functions: what they asked to happen with the success of the job."""
 
 
 class Context:
     """The StepContext of `jobservice.sdk.steps`."""
 
-    def __init__(self, *, job: Any, key: str, shared: MutableMapping[str, Any]) -> None:
-        """`key` names step and part over all runs of the instance."""
+    def __init__(self, *, job: Any, key: str, shared: MutableMapping[str, Any], wishes: Wishes | None = None) -> None:
+        """`key` names step and part over all runs of the instance. `wishes` are those of the run."""
         self.job = job
         self.partition = Partition()
         self.counts = Counts()
@@ -26,6 +30,8 @@ class Context:
         self.exit_description: str | None = None
         self._key = key
         self._connection: Any = None
+        self._wishes = Wishes() if wishes is None else wishes
+        self._mark = self._wishes.mark()
 
     @property
     def info(self) -> JobInfo:
@@ -78,16 +84,38 @@ class Context:
 
     def remember(self) -> "Remembered":
         """State, counts and what is shared, as they are, to go back to."""
-        return Remembered(deepcopy(dict(self.state)), copy(self.counts), deepcopy(dict(self.shared)))
+        mark = self._wishes.mark()
+        return Remembered(deepcopy(dict(self.state)), copy(self.counts), deepcopy(dict(self.shared)), mark)
 
     def go_back(self, remembered: "Remembered") -> None:
         """As it was at the last commit; who holds the state holds the same object still."""
-        self.stand_at(deepcopy(remembered.state), remembered.counts)
+        self._be(deepcopy(remembered.state), remembered.counts)
+        self._wishes.go_back(remembered.wished)
         self.shared.clear()
         self.shared.update(deepcopy(remembered.shared))
 
+    def begin_at(self, state: MutableMapping[str, Any], counts: Counts) -> None:
+        """As the rows say at the begin of a run: state and counts are these very objects from here on."""
+        self._wishes.add(state.pop(WISHES, {}))
+        self.state, self.counts = state, counts
+
     def stand_at(self, state: Mapping[str, Any], counts: Counts) -> None:
-        """As the rows say."""
+        """As the rows say in the middle of a run."""
+        self.forget_wishes()
+        self._wishes.add(state.get(WISHES, {}))
+        self._be({name: value for name, value in state.items() if name != WISHES}, counts)
+
+    def forget_wishes(self) -> None:
+        """Those of the step: it has failed."""
+        self._wishes.go_back(self._mark)
+
+    @property
+    def kept(self) -> Mapping[str, Any]:
+        """What is to stand in the row: the state, and what the step wishes to happen with the success of the job."""
+        wished = self._wishes.since(self._mark)
+        return {**self.state, WISHES: wished} if wished else self.state
+
+    def _be(self, state: Mapping[str, Any], counts: Counts) -> None:
         self.state.clear()
         self.state.update(state)
         for name in Counts.__slots__:
@@ -100,3 +128,4 @@ class Remembered(NamedTuple):
     state: dict[str, Any]
     counts: Counts
     shared: dict[str, Any]
+    wished: tuple[int, int]

@@ -15,6 +15,7 @@ from jobservice.sdk.definition import JobDefinition
 from jobservice.sdk.progress import ProgressSnapshot
 from jobservice.sdk.step_parameters import PART, step_parameters_of
 from jobservice.sdk.steps import Chunk, Partition, Task, UnplannedPartition
+from jobservice.sdk.wishes import Wishes
 from jobservice.steps.book import Book, Instance, OtherVersion, StepState
 from jobservice.steps.calling import Listeners
 from jobservice.steps.checkpoints import RunLost
@@ -42,6 +43,7 @@ class StepRunner:
         *,
         of_parts: Callable[[], str],
         leaving: Callable[[], bool],
+        wishes: Wishes,
     ) -> object:
         """The job's result or a Parked. Raises what a step raises, JobAborted when the run is to end.
 
@@ -59,6 +61,7 @@ class StepRunner:
             connections=self._connections,
             of_parts=of_parts,
             leaving=leaving,
+            wishes=wishes,
         )
         try:
             if PART in arguments:
@@ -82,6 +85,7 @@ class _JobRun:
         connections: StepConnections,
         of_parts: Callable[[], str],
         leaving: Callable[[], bool],
+        wishes: Wishes,
     ) -> None:
         self._job = job
         self._definition = definition
@@ -90,6 +94,7 @@ class _JobRun:
         self._connections = connections
         self._of_parts = of_parts
         self._leaving = leaving
+        self._wishes = wishes
         self._listeners = Listeners(type(job).listeners, job.log)
 
     async def all_steps(self) -> dict[str, Any]:
@@ -99,7 +104,7 @@ class _JobRun:
         instance = await self._connections.settled(
             lambda c: self._book.open_instance(c, identity, anew=anew, restartable=restartable)
         )
-        whole = Context(job=self._job, key=str(instance.id), shared=instance.shared)
+        whole = Context(job=self._job, key=str(instance.id), shared=instance.shared, wishes=self._wishes)
         await self._listeners.tell("before_job", whole)
         error: BaseException | None = None
         try:
@@ -141,7 +146,9 @@ class _JobRun:
             lambda c: self._book.begin(c, instance_id, step.name, part=index, epoch=epoch)
         )
         instance = Instance(instance_id, 0, epoch, shared)
-        context = Context(job=self._job, key=f"{instance_id}:{step.name}:{index}", shared=shared)
+        key = f"{instance_id}:{step.name}:{index}"
+        context = Context(job=self._job, key=key, shared=shared, wishes=self._wishes)
+        context.begin_at(state.state, state.counts)
         has_bounds = state.low is not None or state.high is not None or plan_of(step) is not None
         context.partition = (
             Partition(index, count, state.low, state.high) if has_bounds else UnplannedPartition(index, count)
@@ -200,7 +207,15 @@ class _JobRun:
     async def _step(self, instance: Instance, step: Task | Chunk) -> dict[str, Any]:
         if (reason := self._job._context.ending) is not None:
             raise JobAborted(reason)
-        context = Context(job=self._job, key=f"{instance.id}:{step.name}", shared=instance.shared)
+        key = f"{instance.id}:{step.name}"
+        context = Context(job=self._job, key=key, shared=instance.shared, wishes=self._wishes)
+        try:
+            return await self._begun(instance, step, context)
+        except BaseException:
+            context.forget_wishes()
+            raise
+
+    async def _begun(self, instance: Instance, step: Task | Chunk, context: Context) -> dict[str, Any]:
         run = self._step_run(instance, step, context)
         run.progress = await self._connections.settled(lambda c: self._progress(c, instance, step))
         state = await self._connections.settled(
@@ -213,7 +228,7 @@ class _JobRun:
                 again=step.allow_start_if_complete,
             )
         )
-        context.state, context.counts = state.state, state.counts
+        context.begin_at(state.state, state.counts)
         if state.done:
             return told(state.counts)
         if await run.is_left_out(step, state):

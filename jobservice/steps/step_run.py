@@ -119,7 +119,7 @@ class StepRun:
             state,
             "SUCCEEDED",
             did=did,
-            context=self.context.state,
+            context=self.context.kept,
             shared=self.instance.shared if state.part == WHOLE else None,
             exit_description=self.context.exit_description,
         )
@@ -198,6 +198,7 @@ class StepRun:
                 await asyncio.sleep(pause_before(lost))
                 stands = await self.connections.settled(lambda c: self.book.stand(c, self.instance.id, state))
                 if stands.done:
+                    self.context.stand_at(stands.state, stands.counts)
                     return
             finally:
                 self.context.connection = None

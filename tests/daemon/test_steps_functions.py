@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -12,7 +13,7 @@ import structlog
 
 from jobservice.domain.errors import JobAborted
 from jobservice.sdk.steps import At, Chunk
-from jobservice.steps.calling import call_each
+from jobservice.steps.calling import call, call_each
 from jobservice.steps.connections import StepConnections
 from jobservice.steps.context import Context
 from jobservice.steps.source import Source
@@ -104,3 +105,20 @@ async def test_what_is_raised_of_an_item_is_kept_with_it_and_an_abort_ends_all(i
     assert {index: type(error) for index, error in errors.items()} == {1: ZeroDivisionError}
     with pytest.raises(JobAborted):
         await call_each(process, context(), [3])
+
+
+async def test_what_a_plain_function_returns_is_awaited_where_it_has_to_be() -> None:
+    async def double(item: int) -> int:
+        if item == 3:
+            raise ValueError(item)
+        return item * 2
+
+    class Doubles:
+        def __call__(self, item: int) -> Any:
+            return double(item)
+
+    assert await call(Doubles(), 2) == 4
+    assert await call(partial(double, 2)) == 4
+    values, errors = await call_each(lambda item: double(item) if item > 1 else item, context(), [1, 2, 3])
+    assert (values, list(errors)) == ([1, 4, None], [2])
+    assert await call_each(Doubles(), context(), [1, 2]) == ([2, 4], {})
