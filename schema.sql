@@ -1423,6 +1423,9 @@ BEGIN
   IF verb = 'pause' THEN
     PERFORM FROM pipeline x WHERE x.id = ANY (ids) AND (only_tenant IS NULL OR x.tenant = only_tenant) ORDER BY x.id FOR NO KEY UPDATE;
     PERFORM FROM queue q ORDER BY q.queue FOR SHARE;
+    -- What is claimed begins at once, but for runs that wait for a process: their daemons compare now, and hand them back.
+    PERFORM pg_notify(current_schema() || '_stop', j.daemon_id::text) FROM job_info j JOIN stage t ON t.id = j.stage_id JOIN pipeline x ON x.id = t.pipeline_id
+    WHERE x.id = ANY (ids) AND (only_tenant IS NULL OR x.tenant = only_tenant) AND j.status = 'TO_BE_RUN';
   END IF;
   FOR p IN SELECT * FROM pipeline x WHERE x.id = ANY (ids) AND (only_tenant IS NULL OR x.tenant = only_tenant) ORDER BY x.id FOR NO KEY UPDATE LOOP
     why := NULL;
@@ -2633,6 +2636,8 @@ BEGIN
     RETURN false;
   END IF;
   PERFORM FROM queue q ORDER BY q.queue FOR SHARE;
+  PERFORM pg_notify(current_schema() || '_stop', j.daemon_id::text) FROM job_info j     -- as for a pause
+  WHERE j.status = 'TO_BE_RUN' AND hold_class.job_class IN (j.job_class, '*') AND j.queue IN (SELECT q.queue FROM queue q);
   PERFORM tell_of_class(h, 'HELD', h.created_date);
   RETURN true;
 END $$;

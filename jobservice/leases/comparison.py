@@ -6,6 +6,7 @@ lost connection, the live jobs that name this daemon are compared with the runs 
 - a live job that it does not hold is handed back, by its run, at no attempt;
 - a run that it holds and that is not live is abandoned: it belongs to somebody else, or to nobody;
 - a stop mark that was not heard of is obeyed;
+- a run that has not begun, for want of a process, is handed back where its pipeline is paused or its class held;
 - own outbox rows that memory does not hold, twice in a row, are published by id.
 
 A daemon that has nothing, in rows or in memory, compares at every third heartbeat only.
@@ -104,6 +105,7 @@ class Comparison:
             if run is not None and not run.ended and not self._writer.has(key):
                 self._in_flight.stale(key[0], key[1], None)
         self._in_flight.stop({key: job.stop_reason for key, job in rows.items() if job.stop_reason is not None})
+        self._in_flight.keep_back({key: job.not_now for key, job in rows.items() if job.not_now is not None})
 
     def _compare_rows(self, own_rows: list[int]) -> None:
         strange = {row for row in own_rows if not self._relay.holds(row) and not self._writer.deletes(row)}

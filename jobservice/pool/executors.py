@@ -47,6 +47,9 @@ class Executor(Protocol):
     def make(self, definition: JobDefinition, context: JobContext) -> Any:
         """The job for one run, as `begin` and `execute` take it. What its `__init__` raises comes out."""
 
+    def has_place(self, job: Any) -> bool:
+        """Whether a job that begins has got what it runs in. Where it need not wait for that, always."""
+
     async def execute(self, job: Any, arguments: dict[str, Any]) -> object: ...
 
     def ask_to_end(self, job: Any, reason: str) -> None:
@@ -64,6 +67,10 @@ class AsyncioExecutor:
     def make(self, definition: JobDefinition, context: JobContext) -> AbstractJob:
         """Here and now."""
         return instantiate(definition.job_class, context)
+
+    def has_place(self, job: AbstractJob) -> bool:
+        """Always."""
+        return True
 
     async def execute(self, job: AbstractJob, arguments: dict[str, Any]) -> object:
         """Raises whatever the job raises, CancelledError too."""
@@ -97,6 +104,10 @@ class ThreadExecutor:
     def make(self, definition: JobDefinition, context: JobContext) -> AbstractJob:
         """Here and now; only `run` is the thread's."""
         return instantiate(definition.job_class, context)
+
+    def has_place(self, job: AbstractJob) -> bool:
+        """Always: what waits for a thread has begun."""
+        return True
 
     def ask_to_end(self, job: AbstractJob, reason: str) -> None:
         """It asks its run at its next check."""

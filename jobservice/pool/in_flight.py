@@ -72,6 +72,13 @@ class InFlight:
             if run is not None:
                 run.request_stop(reason)
 
+    def keep_back(self, reasons: Mapping[RunKey, str]) -> None:
+        """Hands those of these runs back that have not begun."""
+        for key, reason in reasons.items():
+            run = self.find(key)
+            if run is not None:
+                run.keep_back(reason)
+
     # What the status writer tells.
 
     def started(self, job_id: UUID, run: int) -> None:

@@ -60,6 +60,10 @@ class ProcessExecutor:
         """The job is made in the process."""
         return RemoteJob(definition, context)
 
+    def has_place(self, job: RemoteJob) -> bool:
+        """Whether a process has been told of it."""
+        return job.process is not None
+
     async def begin(self, job: RemoteJob) -> None:
         """Returns when the process has prepared the job and is about to run it.
 

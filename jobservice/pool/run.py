@@ -135,6 +135,13 @@ class Run(RunContext):
         """Ends the run HANDED BACK, for a drain. A job on a thread is left to end with the process."""
         self._leave("the daemon hands its jobs back")
 
+    def keep_back(self, reason: str) -> None:
+        """Ends the run HANDED BACK while it waits for what it runs in. One that has begun, or is about to, goes on."""
+        if self._executing is None or self._executed is None or self.started_at is not None:
+            return
+        if not self._executing.has_place(self._executed.job):
+            self._leave(reason)
+
     def abandon(self) -> None:
         """Ends the run and reports nothing: the job belongs to somebody else by now. A thread is waited for."""
         self.abandoned = True

@@ -34,6 +34,10 @@ class StepsExecutor:
         """Here and now."""
         return StepsJob(instantiate(definition.job_class, context), definition, context)
 
+    def has_place(self, job: StepsJob) -> bool:
+        """Always."""
+        return True
+
     async def execute(self, job: StepsJob, arguments: dict[str, Any]) -> object:
         """The result; EndedElsewhere with Parked while parts run as jobs of their own."""
         context = job.context

@@ -30,11 +30,12 @@ class DaemonRow:
 
 @dataclass(frozen=True, slots=True)
 class LiveJob:
-    """A live job as its row says. `stop_reason` is set where somebody asked to stop it."""
+    """A live job as its row says. `stop_reason`: somebody asked to stop it; `not_now`: why it is not to be started."""
 
     card: JobCard
     run: int
     stop_reason: str | None
+    not_now: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,4 +116,5 @@ class Daemons:
 
 
 def _live(row: asyncpg.Record) -> LiveJob:
-    return LiveJob(card_of(row, queue=row["queue"], events=row["events"]), row["run"], row["stop_reason"])
+    card = card_of(row, queue=row["queue"], events=row["events"])
+    return LiveJob(card, row["run"], row["stop_reason"], row["not_now"])

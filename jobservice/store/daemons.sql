@@ -36,6 +36,9 @@ SELECT NULL, NULL, EXISTS (SELECT FROM jobservice.job_info j LEFT JOIN jobservic
 -- All live jobs that name this daemon: what the rows say, to be compared with memory.
 SELECT j.id, j.run, j.tenant, j.queue, j.job_class, j.owner, j.description, j.correlation_id, j.traceparent, j.pipeline_id, j.stage_id,
        CASE WHEN j.stop_requested_at IS NOT NULL THEN coalesce(j.stop_reason, 'stopped') END AS stop_reason,
+       CASE WHEN j.status <> 'TO_BE_RUN' THEN NULL      -- what has begun goes on
+            WHEN EXISTS (SELECT FROM jobservice.pipeline p WHERE p.id = j.pipeline_id AND p.paused) THEN 'its pipeline is paused'
+            WHEN EXISTS (SELECT FROM jobservice.class_hold h WHERE h.job_class IN (j.job_class, '*')) THEN 'its class is held' END AS not_now,
        coalesce((SELECT q.events FROM jobservice.queue q WHERE q.queue = j.queue), 'all') AS events
 FROM jobservice.job_info j WHERE j.daemon_id = :id::uuid AND j.status IN ('TO_BE_RUN', 'RUNNING');
 

@@ -295,6 +295,28 @@ async def test_more_jobs_than_processes_wait_unstarted_and_a_stop_reaches_them(b
     assert outcomes == [Aborted("enough"), Succeeded("2", "int")]
 
 
+async def test_of_what_is_kept_back_a_job_without_a_process_is_handed_back_and_one_that_has_got_it_goes_on(
+    bench: Bench,
+) -> None:
+    markers = [bench.directory / f"begun{n}" for n in range(2)]
+    having = [bench.start(process_jobs.Patient, given(marker)) for marker in markers]
+    async with asyncio.timeout(SECONDS):
+        while len(bench.processes.pids) < 2:
+            await asyncio.sleep(0)
+    waiting = bench.start(process_jobs.Add, '{"a": 1}')
+    await asyncio.sleep(0)
+
+    for run in (*having, waiting):
+        run.keep_back("not now")
+    kept = await bench.ended()
+    for run, marker in zip(having, markers, strict=True):
+        await there(marker)
+        run.request_stop("enough")
+
+    assert kept == HandedBack("not now")
+    assert [await bench.ended(), await bench.ended()] == [Aborted("enough")] * 2
+
+
 async def test_a_job_that_closes_stdout_forks_and_leaves_a_thread_harms_nobody(bench: Bench) -> None:
     outcomes = [await bench.outcome_of(process_jobs.Messy) for _ in range(2)]
     outcomes.append(await bench.outcome_of(process_jobs.Add, '{"a": 1}'))

@@ -67,5 +67,15 @@ class InProcess(AbstractJob):
         return os.getpid()
 
 
+class WaitsInProcess(AbstractJob):
+    """Ends once the file is there."""
+
+    executor = "process"
+
+    def run(self, file: Path) -> None:
+        while not file.exists():
+            time.sleep(0.01)
+
+
 class Quick(AbstractJob):
     async def run(self) -> None: ...
