@@ -1374,21 +1374,22 @@ END $$;
 CREATE OR REPLACE FUNCTION add_jobs(to_stage uuid, jobs jsonb, only_tenant text DEFAULT NULL) RETURNS TABLE (job_id uuid, created boolean)
 LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
 DECLARE
-  p pipeline%ROWTYPE;
-  s stage%ROWTYPE;
+  of_pipeline uuid := (SELECT t.pipeline_id FROM stage t WHERE t.id = to_stage);
+  p    pipeline%ROWTYPE;
+  s    stage%ROWTYPE;
   ids  uuid[];
   news boolean[];
 BEGIN
-  SELECT * INTO s FROM stage t WHERE t.id = to_stage;
-  IF NOT FOUND OR NOT EXISTS (SELECT FROM pipeline x WHERE x.id = s.pipeline_id AND (only_tenant IS NULL OR x.tenant = only_tenant)) THEN
+  PERFORM FROM pipeline x WHERE x.id = of_pipeline AND (only_tenant IS NULL OR x.tenant = only_tenant) FOR NO KEY UPDATE;
+  IF NOT FOUND THEN
     RAISE EXCEPTION 'there is no stage %', to_stage USING ERRCODE = 'P0002', DETAIL = '{"code": "unknown_stage"}';
   END IF;
-  p := growing_pipeline(s.pipeline_id, only_tenant);
-  SELECT * INTO s FROM stage t WHERE t.id = to_stage;   -- as it is now that its pipeline is held
-  IF s.stop_date IS NOT NULL THEN
+  SELECT * INTO s FROM stage t WHERE t.id = to_stage;
+  IF s.stop_date IS NOT NULL THEN      -- told before its pipeline is looked at, which may have ended otherwise
     RAISE EXCEPTION 'nothing can be added to stage % (%): it has %', s.position, s.name, s.status
       USING ERRCODE = '22023', DETAIL = jsonb_build_object('code', 'not_legal', 'field', NULL, 'index', NULL, 'status', s.status)::text;
   END IF;
+  p := growing_pipeline(of_pipeline, only_tenant);
   SELECT array_agg(r.job_id), array_agg(r.created) INTO ids, news
   FROM store_stage_jobs(p, s, CASE WHEN jsonb_typeof(jobs) = 'array' THEN jobs ELSE jsonb_build_array(jobs) END, 'jobs') r;
   UPDATE stage t SET total = t.total + (SELECT count(*) FILTER (WHERE n) FROM unnest(news) n) WHERE t.id = s.id;

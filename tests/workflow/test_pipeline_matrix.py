@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 from crew import NO, Crew
-from pipe_books import check_books, command, command_stage, jobs, pipeline, stages, submit
+from pipe_books import add_jobs, check_books, command, command_stage, jobs, pipeline, stages, standing, submit
 
 from jobservice.domain.outcomes import Aborted
 from jobservice.domain.pipelines import (
@@ -253,3 +253,18 @@ async def test_what_is_no_verb_or_no_argument_of_one_is_refused_with_the_field(
     told = json.loads(refused.value.detail)
     assert (told["code"], told["field"]) == ("bad_field", field)
     assert [await pipeline(connection, p), *await stages(connection, p)] == before
+
+
+async def test_jobs_for_a_stage_that_has_succeeded_are_refused_with_its_status_and_not_with_that_of_its_pipeline(
+    crew: Crew, connection: asyncpg.Connection
+) -> None:
+    p = await submit(connection, 1, 1)
+    await crew.work()
+    await crew.work(outcome=NO)
+    assert await standing(connection, p) == ("FAILED", ["SUCCEEDED", "FAILED"])
+    first, _ = await stages(connection, p)
+
+    with pytest.raises(asyncpg.InvalidParameterValueError) as refused:
+        await add_jobs(connection, first["id"], jobs(1))
+
+    assert json.loads(refused.value.detail or "")["status"] == "SUCCEEDED"
