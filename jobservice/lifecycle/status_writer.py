@@ -18,14 +18,14 @@ import structlog
 
 from jobservice.domain.claimed import ClaimedJob
 from jobservice.domain.errors import InvalidSubmission
-from jobservice.domain.facts import Committed, Fact, JobCard
+from jobservice.domain.facts import Committed, JobCard
 from jobservice.domain.names import clean_text
 from jobservice.domain.outcomes import Failed, HandedBack, Outcome, Succeeded
-from jobservice.domain.states import LIVE, JobStatus
 from jobservice.lifecycle.claim import FIRST_CLAIM
-from jobservice.lifecycle.flush import FlushItem, RunKey, claimed_at, facts_of
+from jobservice.lifecycle.flush import FlushItem, RunKey
 from jobservice.lifecycle.flushing import Flushing, KeyTaken
 from jobservice.lifecycle.following import Follower
+from jobservice.lifecycle.telling import Telling, WriterListener
 from jobservice.sdk.progress import Progress
 from jobservice.store.session import Session
 
@@ -35,8 +35,6 @@ BATCH = 1_000
 """Most runs in one flush."""
 RESULTS_AT_ONCE = 8 * 1024 * 1024
 """Characters of results beyond which a flush takes no more runs: its statement holds them several times over."""
-RESULT_TOLD = 65_536
-"""Longer results are in no event: those who publish are told only that there is one."""
 CONFIRMED_DELAY = 0.05
 """Seconds that confirmed outbox rows may wait for a flush to delete them along."""
 _REFUSED = "ResultRefused"
@@ -60,22 +58,6 @@ class RunLike(Protocol):
     def progress(self) -> Progress: ...
 
 
-class WriterListener(Protocol):
-    """Who is told how runs stand in the database. None of these waits or raises."""
-
-    def started(self, job_id: UUID, run: int) -> None:
-        """The start of the run is committed."""
-
-    def settled(self, job_id: UUID, run: int, status: JobStatus) -> None:
-        """The end of the run is committed."""
-
-    def stale(self, job_id: UUID, run: int, status: str | None) -> None:
-        """The run is no longer the job's current one; nothing was written."""
-
-    def stop_marked(self, job_id: UUID, run: int) -> None:
-        """The start is committed, and somebody has asked to stop the job."""
-
-
 class StatusWriter:
     """One daemon's writer. `start`, `finish` and `confirm` never wait; `run_once` belongs to a Loop."""
 
@@ -96,18 +78,14 @@ class StatusWriter:
 
         `first_published`: a claim with a higher sequence says that something of the job may have been published before.
         """
-        self._daemon_id = daemon_id
         self._flushing = Flushing(session=session, daemon_id=daemon_id, schema=schema, follower=follower)
-        self._publish = publish
-        self._listener = listener
+        self._telling = Telling(
+            daemon_id=daemon_id, publish=publish, listener=listener, due_soon=due_soon, first_published=first_published
+        )
         self._wake = wake
-        self._due_soon = due_soon
-        self._first_published = first_published
         self._pending: dict[RunKey, FlushItem] = {}
         self._in_flight: dict[RunKey, FlushItem] = {}
         self._held_up: dict[RunKey, FlushItem] = {}
-        self._doubtful: set[RunKey] = set()
-        """Runs of which the outbox may have a row that memory does not know: an answer was lost."""
         self._confirmed: list[int] = []
         self._deleting: list[int] = []
         self._confirmed_since = 0.0
@@ -141,7 +119,7 @@ class StatusWriter:
 
     def hand_back(self, job_id: UUID, run: int, card: JobCard, reason: str) -> None:
         """Gives back a job that no run of this process holds: its claim's answer, for one, was lost."""
-        self._doubtful.add((job_id, run))
+        self._telling.doubt([(job_id, run)])
         self._put(FlushItem(job_id, run, card, None, HandedBack(reason)))
 
     def confirm(self, outbox_id: int) -> None:
@@ -170,7 +148,7 @@ class StatusWriter:
             await self._write(items, confirmed)
         except BaseException:
             self._confirmed = confirmed + self._confirmed
-            self._doubtful.update(self._in_flight)
+            self._telling.doubt(self._in_flight)
             self._put_back()
             raise
         finally:
@@ -256,7 +234,7 @@ class StatusWriter:
         written = {(row["id"], row["run"]) for row in rows}
         for key in written:
             self._in_flight.pop(key, None)
-        self._tell(items, rows, written)
+        self._telling.written(items, rows, written)
         await self._tell_missing([item for item in items if item.key not in written])
 
     async def _write_apart(self, items: Sequence[FlushItem]) -> None:
@@ -285,35 +263,6 @@ class StatusWriter:
         reason = f"its end could not be stored: {refused}"
         await self._write_split([replace(item, outcome=Failed(_REFUSED, clean_text(reason)))], confirmed)
 
-    def _tell(self, items: Sequence[FlushItem], rows: Sequence[asyncpg.Record], written: set[RunKey]) -> None:
-        if not rows:
-            return
-        by_key = {item.key: item for item in items}
-        facts: list[Fact] = []
-        results: dict[UUID, str] = {}
-        for row in rows:
-            item = by_key[(row["id"], row["run"])]
-            facts.extend(facts_of(row, item, self._daemon_id))
-            if isinstance(item.outcome, Succeeded) and item.outcome.result is not None:
-                results[item.job_id] = item.outcome.result if len(item.outcome.result) <= RESULT_TOLD else ""
-            if row["starts"]:
-                self._listener.started(item.job_id, item.run)
-            if row["ends"]:
-                self._listener.settled(item.job_id, item.run, JobStatus(row["status"]))
-            elif row["stop_requested"]:
-                self._listener.stop_marked(item.job_id, item.run)
-        if self._due_soon is not None and any(row["status"] == JobStatus.PENDING for row in rows):
-            self._due_soon()
-        outbox_id = rows[0]["outbox_id"]
-        if outbox_id is not None:
-            cards = {item.job_id: item.card for item in items}
-            look_back = not self._doubtful.isdisjoint(written) or any(
-                by_key[(row["id"], row["run"])].card.events == "final" and claimed_at(row) > self._first_published
-                for row in rows
-            )
-            self._doubtful -= written
-            self._publish(Committed(outbox_id, tuple(facts), cards, results, look_back))
-
     async def _tell_missing(self, missing: Sequence[FlushItem]) -> None:
         """For runs that nothing was written of: done before by a flush whose answer was lost, held up, or stale."""
         if not missing:
@@ -321,24 +270,8 @@ class StatusWriter:
         found = await self._flushing.standing(missing)
         for item in missing:  # until here a lost connection leaves them to the next flush
             self._in_flight.pop(item.key, None)
-            self._tell_standing(item, found.get(item.job_id))
-
-    def _tell_standing(self, item: FlushItem, row: asyncpg.Record | None) -> None:
-        mine = row is not None and row["run"] == item.run and row["daemon_id"] == self._daemon_id
-        status = JobStatus(row["status"]) if row is not None else None
-        if mine and status is not None and status is item.would_end:
-            self._doubtful.discard(item.key)
-            self._listener.settled(item.job_id, item.run, status)
-        elif mine and item.outcome is None and status is JobStatus.RUNNING:
-            return
-        elif (
-            mine and status in LIVE
-        ):  # somebody holds the row: the others did not wait, and it comes with a later flush
-            self._held_up[item.key] = item
-        else:
-            self._doubtful.discard(item.key)
-            log.warning("finish.stale", job_id=str(item.job_id), run=item.run, status=status)
-            self._listener.stale(item.job_id, item.run, status)
+            if not self._telling.standing(item, found.get(item.job_id)):
+                self._held_up[item.key] = item
 
 
 def _result_size(item: FlushItem) -> int:

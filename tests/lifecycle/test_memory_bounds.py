@@ -15,7 +15,8 @@ from jobservice.domain.states import JobStatus
 from jobservice.events.memory import FACTS_IN_MEMORY, RESULTS_IN_MEMORY
 from jobservice.events.relay import Relay
 from jobservice.lifecycle.claim import Claimer
-from jobservice.lifecycle.status_writer import RESULT_TOLD, RESULTS_AT_ONCE
+from jobservice.lifecycle.status_writer import RESULTS_AT_ONCE
+from jobservice.lifecycle.telling import RESULT_TOLD
 
 MEGABYTE = 1_000_000
 SUBMIT = "SELECT count(*) FROM jobservice.submit($1::text::jsonb)"
