@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from textwrap import wrap
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -43,11 +43,13 @@ class StepTree:
         generation = f", generation {instance.generation}" if instance.generation > 1 else ""
         executed = f", executed by {len(instance.jobs)} jobs" if len(instance.jobs) > 1 else ""
         yield Text(f"instance {instance.instance_id}{generation}{executed}", style="dim")
-        wholes, runs = [step for step in instance.steps if step.part is None], self._runs()
+        last, runs = {(run.step, run.part): run for run in instance.runs}, self._runs()
+        steps = [_as_ended(step, last.get((step.step, step.part))) for step in instance.steps]
+        wholes = [step for step in steps if step.part is None]
         for n, step in enumerate(wholes):
             branch, below = ("└─ ", "   ") if n == len(wholes) - 1 else ("├─ ", "│  ")
             yield from _lines(_named(branch, printable(step.step)), below, step, runs, width)
-            parts = [part for part in instance.steps if part.step == step.step and part.part is not None]
+            parts = [part for part in steps if part.step == step.step and part.part is not None]
             parts.sort(key=lambda part: (part.status == "SUCCEEDED", not runs.get((part.step, part.part))))
             shown = parts[:PARTS_SHOWN]
             for part in sorted(shown, key=lambda part: part.part or 0):
@@ -70,6 +72,12 @@ class StepTree:
             return []
         earlier = len(worth) - RUNS_SHOWN
         return [*([f"{earlier} earlier runs: show --runs"] if earlier > 0 else []), *_run_lines(worth[-RUNS_SHOWN:])]
+
+
+def _as_ended(step: StepInfo, last: StepRunInfo | None) -> StepInfo:
+    """One that is to be gone on with does not run: its last run was ABORTED, say."""
+    is_left = step.status == "STARTED" and last is not None and last.status in ("ABORTED", "HANDED_BACK")
+    return replace(step, status=last.status) if last is not None and is_left else step
 
 
 def _named(branch: str, name: str) -> Text:

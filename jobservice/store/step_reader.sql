@@ -15,7 +15,7 @@ SELECT i.id, i.tenant, i.job_class, i.generation, i.parameters::text, i.status, 
 FROM jobservice.job_instance i WHERE i.id = :id::uuid;
 
 -- name: steps(instance)
--- In the order in which they were begun, each with its parts behind it; the counts of a step in parts are those of its parts together.
+-- In the order in which they were begun first, each with its parts behind it; the counts of a step in parts are those of its parts together.
 SELECT x.step, x.part, x.status, x.job_id, x.run, x.starts, x.low::text, x.high::text, x.position::text, coalesce(p.expected, x.expected) AS expected,
        coalesce(p.read, x.read) AS read, coalesce(p.filtered, x.filtered) AS filtered, coalesce(p.written, x.written) AS written, coalesce(p.skipped, x.skipped) AS skipped,
        coalesce(p.commits, x.commits) AS commits, coalesce(p.rollbacks, x.rollbacks) AS rollbacks,
@@ -25,7 +25,7 @@ FROM jobservice.step_execution x, LATERAL (
          sum(y.written)::bigint AS written, sum(y.skipped)::bigint AS skipped, sum(y.commits)::bigint AS commits, sum(y.rollbacks)::bigint AS rollbacks
   FROM jobservice.step_execution y WHERE x.part = -1 AND y.instance_id = x.instance_id AND y.step = x.step AND y.part >= 0) p
 WHERE x.instance_id = :instance::uuid
-ORDER BY (SELECT min(w.start_date) FROM jobservice.step_execution w WHERE w.instance_id = x.instance_id AND w.step = x.step AND w.part = -1) NULLS LAST, x.step, x.part;
+ORDER BY (SELECT min(r.start_date) FROM jobservice.step_run r WHERE r.instance_id = x.instance_id AND r.step = x.step AND r.part = -1) NULLS LAST, x.step, x.part;
 
 -- name: runs(instance)
 SELECT r.step, r.part, r.job_id, r.run, coalesce(h.daemon_id, j.daemon_id) AS daemon_id, r.status, r.start_date, r.end_date, r.read, r.filtered, r.written, r.skipped, r.commits, r.rollbacks, r.error_type, r.error_message

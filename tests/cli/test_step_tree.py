@@ -59,6 +59,19 @@ def test_a_step_tells_its_counts_its_position_while_it_is_not_complete_its_durat
     ]
 
 
+def test_a_step_whose_last_run_was_stopped_is_not_told_as_one_that_runs() -> None:
+    lines = drawn(
+        step("one", "STARTED", seconds=3, read=5),
+        step("one", "STARTED", part=0),
+        step("one", "STARTED", part=1),
+        runs=[run("one", 1, "ABORTED"), run("one", 1, "HANDED_BACK", part=0), run("one", 1, "ABORTED", part=1),
+              run("one", 2, "STARTED", part=1)],
+    )  # fmt: skip
+
+    assert [line.split("░  ")[1].split()[0] for line in lines if "░  " in line] == ["HANDED_BACK", "STARTED"]
+    assert lines[0].split()[3] == "ABORTED"
+
+
 def test_parts_stand_below_their_step_and_of_many_those_that_are_complete_are_left_out_first() -> None:
     parts = [
         step("copy", "STARTED" if n == 29 else "SUCCEEDED", part=n, expected=2, read=1, position=n) for n in range(30)

@@ -7,6 +7,7 @@ from daemons import Daemons, Processes, until
 from step_tables import StepTables
 from trial_jobs.steps import DIARY
 
+from jobservice import JobInfoService
 from jobservice.lifecycle.commands import Commands
 
 EVERYTHING = "95 95"
@@ -147,7 +148,7 @@ async def test_a_step_stands_in_for_one_that_fails_and_a_condition_leaves_one_ou
 
 
 async def test_a_step_starts_as_often_as_it_may_and_a_complete_one_again_where_it_says_so(
-    daemons: Daemons, tables: StepTables
+    daemons: Daemons, tables: StepTables, database_url: str
 ) -> None:
     await daemons.start()
     job_id = await tables.submit("StartsTwice")
@@ -159,6 +160,9 @@ async def test_a_step_starts_as_often_as_it_may_and_a_complete_one_again_where_i
 
     await tables.is_in(job_id, "FAILED")
     assert await tables.value("SELECT count(*) FROM tally") == 4, "the first step ran again with each restart"
+    async with JobInfoService.connect(database_url) as jobs:
+        instance = await jobs.instances.of(job_id)
+    assert [step.step for step in instance.steps] == ["first", "fails"], "in the order of their first begin"
 
 
 async def test_a_class_that_prevents_restarts_is_never_executed_twice(daemons: Daemons, tables: StepTables) -> None:
