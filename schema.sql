@@ -2500,13 +2500,22 @@ END $$;
 -- died in between.
 CREATE OR REPLACE FUNCTION unblock(tenants text[], keys text[]) RETURNS integer LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
 DECLARE
-  queues text[];
+  queues   text[];
+  patience text := current_setting('lock_timeout');
 BEGIN
   IF EXISTS (SELECT FROM unnest(tenants, keys) u(tenant, key) WHERE NOT EXISTS (SELECT FROM concurrency_key k WHERE k.tenant = u.tenant AND k.key = u.key)) THEN
     PERFORM make_keys(array_agg(u.tenant), array_agg(u.key)) FROM unnest(tenants, keys) u(tenant, key)
     WHERE EXISTS (SELECT FROM job_info j WHERE j.tenant = u.tenant AND j.concurrency_key = u.key AND j.status = 'QUEUED' AND j.blocked AND NOT j.on_hold);
   END IF;
-  PERFORM FROM concurrency_key k WHERE (k.tenant, k.key) IN (SELECT * FROM unnest(tenants, keys)) ORDER BY k.tenant, k.key FOR NO KEY UPDATE;
+  -- A claim holds a key for milliseconds, a client may hold it as long as he likes: that one is left to the look.
+  PERFORM set_config('lock_timeout', '10ms', true);
+  BEGIN
+    PERFORM FROM concurrency_key k WHERE (k.tenant, k.key) IN (SELECT * FROM unnest(tenants, keys)) ORDER BY k.tenant, k.key FOR NO KEY UPDATE;
+  EXCEPTION WHEN lock_not_available THEN
+    SELECT array_agg(l.tenant), array_agg(l.key) INTO tenants, keys FROM (
+      SELECT k.tenant, k.key FROM concurrency_key k WHERE (k.tenant, k.key) IN (SELECT * FROM unnest(tenants, keys)) ORDER BY k.tenant, k.key FOR NO KEY UPDATE SKIP LOCKED) l;
+  END;
+  PERFORM set_config('lock_timeout', patience, true);
   WITH RECURSIVE room AS (
     SELECT k.tenant, k.key, k.max_running
            - (SELECT count(*) FROM job_info l WHERE l.tenant = k.tenant AND l.concurrency_key = k.key AND l.status IN ('TO_BE_RUN', 'RUNNING'))
