@@ -2,10 +2,11 @@
 
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from seen import seen
 
 from jobservice.batch import Checksum, ChecksumMismatch, CsvReader, FileLost, copy, split
@@ -33,6 +34,37 @@ def test_a_file_is_copied_to_another_store_under_a_dated_name_with_its_checksum(
         "/archive/plans-20261120.csv", "/archive/plans-20261120.csv.sha512"
     ]  # fmt: skip
     Checksum("sha512").verify(Place.of("memory://archive/plans-20261120.csv"))
+
+
+class Doors(MemoryFileSystem):
+    """A store that opens with the password of the side that asks."""
+
+    protocol = "doors"
+    cachable = False
+    opened: ClassVar[list[str]] = []
+
+    def __init__(self, *, password: str, **more: Any) -> None:
+        super().__init__(**more)
+        self.opened.append(password)
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return super()._strip_protocol(path.replace("doors://", "memory://"))
+
+
+def test_each_side_of_a_copy_is_opened_with_its_own_options() -> None:
+    fsspec.register_implementation("doors", Doors, clobber=True)
+    Doors.opened.clear()
+    fsspec.filesystem("memory").pipe("/in/plans.csv", b"a")
+
+    run = copy(
+        "doors://in/plans.csv", "doors://out/plans.csv",
+        source_options={"password": "of the source"}, target_options={"password": "of the target"},
+    )  # fmt: skip
+    run(seen())
+
+    assert Doors.opened == ["of the source", "of the target"]
+    assert fsspec.filesystem("memory").cat("/out/plans.csv") == b"a"
 
 
 def test_a_source_that_is_not_what_its_checksum_says_is_not_copied(source: Path) -> None:
