@@ -31,6 +31,7 @@ from jobservice.steps.calling import Listeners
 from jobservice.steps.chunk_run import ChunkRun
 from jobservice.steps.connections import StepConnections
 from jobservice.steps.context import Context
+from jobservice.steps.threads import StepThreads
 from jobservice.store import schema
 
 ROUNDS = 7
@@ -148,6 +149,7 @@ class Stepwise:
         self._job = uuid4()
         self._instance = uuid4()
         self._begun = 0
+        self._threads = StepThreads()
 
     async def begin(self) -> None:
         """Makes the daemon, the job and the instance that it needs."""
@@ -173,6 +175,7 @@ class Stepwise:
     async def end(self) -> None:
         """Ends its connections."""
         await self._connections.close()
+        self._threads.close()
 
     async def run(self, work: Work) -> None:
         """Does the work, as another step each time."""
@@ -191,8 +194,9 @@ class Stepwise:
         state = await book.begin(self._connection, self._instance, step.name, epoch="benchmark")
         job: Any = _Job()
         run = ChunkRun(
-            step=step, instance=self._instance, state=state, context=Context(job=job, key="benchmark", shared={}),
-            book=book, connections=self._connections, listeners=Listeners((), job.log), ending=lambda: None,
+            step=step, instance=self._instance, state=state,
+            context=Context(job=job, key="benchmark", shared={}, threads=self._threads), book=book,
+            connections=self._connections, listeners=Listeners((), job.log), ending=lambda: None,
             committed=lambda: None,
         )  # fmt: skip
         await run.execute()

@@ -59,13 +59,14 @@ class Pool:
 
     @property
     def stuck(self) -> int:
-        """Runs that were given up and have not ended. Their slots are given to others."""
+        """Runs that were given up and have not ended. Of as many as there are slots, these are given to others."""
         return len(self._stuck) + sum(executor.stuck for executor in self._executors.values())
 
     @property
     def free(self) -> int:
         """Slots that a claim may ask for now."""
-        return 0 if self.full else self.capacity - len(self._tasks)
+        beyond = max(0, self.stuck - self.capacity)  # or a class that hears no stop would fill the process with threads
+        return 0 if self.full else max(0, self.capacity - len(self._tasks) - beyond)
 
     @property
     def full(self) -> bool:

@@ -8,6 +8,7 @@ from jobservice.pool.executors import EndedElsewhere
 from jobservice.sdk.abstract_job import AbstractJob, instantiate
 from jobservice.sdk.definition import JobDefinition
 from jobservice.steps.runner import StepRunner
+from jobservice.steps.threads import StepThreads
 
 
 class StepsJob:
@@ -25,10 +26,15 @@ class StepsExecutor:
     cancellable = False
     checkpoints = True
     begin = None
-    stuck = 0
 
-    def __init__(self, runner: StepRunner) -> None:
+    def __init__(self, runner: StepRunner, threads: StepThreads) -> None:
         self._runner = runner
+        self._threads = threads
+
+    @property
+    def stuck(self) -> int:
+        """Plain functions of steps that go on, though their run was given up."""
+        return self._threads.stuck
 
     def make(self, definition: JobDefinition, context: Any) -> StepsJob:
         """Here and now."""

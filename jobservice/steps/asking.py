@@ -6,7 +6,7 @@ from typing import Any
 
 from jobservice.domain.errors import JobAborted
 from jobservice.steps.calling import call
-from jobservice.steps.connections import RECONNECTS, ConnectionGone, StepConnections, pause_before
+from jobservice.steps.connections import RECONNECTS, ConnectionGone, Ending, StepConnections, pause_before
 from jobservice.steps.context import Context
 
 
@@ -15,7 +15,7 @@ async def ask(
     context: Context,
     function: Callable[..., Any],
     *arguments: Any,
-    ending: Callable[[], str | None],
+    ending: Ending,
 ) -> Any:
     """What it answers, given the context and `arguments`; asked anew after a lost connection, as often as chunks are.
 
@@ -25,7 +25,7 @@ async def ask(
     while True:
         before = context.remember()
         try:
-            async with connections.writing() as connection:
+            async with connections.writing(ending) as connection:
                 context.connection = connection
                 return await call(function, context, *arguments)
         except ConnectionGone as gone:

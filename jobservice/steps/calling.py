@@ -1,6 +1,5 @@
 """Calls what users wrote: with the arguments it takes, awaited where it is async, on a thread where it is not."""
 
-import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import lru_cache, partial
@@ -42,16 +41,16 @@ def fitting(function: Callable[..., Any], *arguments: Any) -> tuple[Any, ...]:
     return arguments[len(arguments) - takes(function, len(arguments)) :]
 
 
-async def call(function: Callable[..., Any], *arguments: Any) -> Any:
+async def call(function: Callable[..., Any], context: Context, *arguments: Any) -> Any:
     """Its value. A plain function runs on a thread, so that the daemon goes on meanwhile.
 
     What that returns is awaited where it has to be: `lambda context, items: context.connection.executemany(…)` would
     write nothing else, with success.
     """
-    given = fitting(function, *arguments)
+    given = fitting(function, context, *arguments)
     if is_async(function):
         return await function(*given)
-    value = await asyncio.to_thread(function, *given)
+    value = await context.threads.call(function, *given)
     return await value if inspect.isawaitable(value) else value
 
 
@@ -64,7 +63,7 @@ async def call_each(
     """
     of_item = partial(function, context) if takes(function, 2) == 2 else function
     if not is_async(function):
-        values, errors = await asyncio.to_thread(_each, of_item, items)
+        values, errors = await context.threads.call(_each, of_item, items)
         if any(issubclass(kind, Awaitable) for kind in set(map(type, values))):
             return await _awaited(context, _itself, values, errors)
         return values, errors

@@ -61,7 +61,7 @@ class ChunkRun:
                     await self._stand_anew()
                 await self._open_writer()
                 async with (
-                    self._connections.writing() as connection,
+                    self._connections.writing(self._ending) as connection,
                     Source(self._step, self._context, self._connections, self._state.position) as source,
                 ):
                     await self._chunks(connection, source)

@@ -12,6 +12,7 @@ from jobservice.sdk.job_info import JobInfo
 from jobservice.sdk.steps import Counts, Partition
 from jobservice.sdk.wishes import Wishes
 from jobservice.steps.connections import is_lost
+from jobservice.steps.threads import StepThreads
 
 WISHES: Final = "$wishes"
 """In the state of a step, hidden from its functions: what they asked to happen with the success of the job."""
@@ -20,8 +21,20 @@ WISHES: Final = "$wishes"
 class Context:
     """The StepContext of `jobservice.sdk.steps`."""
 
-    def __init__(self, *, job: Any, key: str, shared: MutableMapping[str, Any], wishes: Wishes | None = None) -> None:
-        """`key` names step and part over all runs of the instance. `wishes` are those of the run."""
+    def __init__(
+        self,
+        *,
+        job: Any,
+        key: str,
+        shared: MutableMapping[str, Any],
+        threads: StepThreads,
+        wishes: Wishes | None = None,
+    ) -> None:
+        """`key` names step and part over all runs of the instance. `wishes` are those of the run.
+
+        Plain functions run on `threads`.
+        """
+        self.threads = threads
         self.job = job
         self.partition = Partition()
         self.counts = Counts()

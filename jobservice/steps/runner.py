@@ -3,7 +3,7 @@
 `StepRunner.run` returns the job's result, or a Parked outcome while the parts of a step run as jobs of their own.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 from uuid import UUID
 
@@ -24,13 +24,15 @@ from jobservice.steps.context import Context
 from jobservice.steps.parts_run import PartsRun, PartsWait
 from jobservice.steps.step_progress import StepProgress
 from jobservice.steps.step_run import StepRun, plan_of, told
+from jobservice.steps.threads import StepThreads
 
 
 class StepRunner:
     """All jobs with steps of one daemon."""
 
-    def __init__(self, *, connections: StepConnections, schema: str, daemon_id: UUID) -> None:
+    def __init__(self, *, connections: StepConnections, threads: StepThreads, schema: str, daemon_id: UUID) -> None:
         self._connections = connections
+        self._threads = threads
         self._schema = schema
         self._daemon_id = daemon_id
 
@@ -59,6 +61,7 @@ class StepRunner:
             arguments=arguments,
             book=book,
             connections=self._connections,
+            threads=self._threads,
             of_parts=of_parts,
             leaving=leaving,
             wishes=wishes,
@@ -83,6 +86,7 @@ class _JobRun:
         arguments: Mapping[str, Any],
         book: Book,
         connections: StepConnections,
+        threads: StepThreads,
         of_parts: Callable[[], str],
         leaving: Callable[[], bool],
         wishes: Wishes,
@@ -92,6 +96,7 @@ class _JobRun:
         self._arguments = arguments
         self._book = book
         self._connections = connections
+        self._threads = threads
         self._of_parts = of_parts
         self._leaving = leaving
         self._wishes = wishes
@@ -104,7 +109,7 @@ class _JobRun:
         instance = await self._connections.settled(
             lambda c: self._book.open_instance(c, identity, anew=anew, restartable=restartable)
         )
-        whole = Context(job=self._job, key=str(instance.id), shared=instance.shared, wishes=self._wishes)
+        whole = self._context(str(instance.id), instance.shared)
         await self._listeners.tell("before_job", whole)
         error: BaseException | None = None
         try:
@@ -146,8 +151,7 @@ class _JobRun:
             lambda c: self._book.begin(c, instance_id, step.name, part=index, epoch=epoch)
         )
         instance = Instance(instance_id, 0, epoch, shared)
-        key = f"{instance_id}:{step.name}:{index}"
-        context = Context(job=self._job, key=key, shared=shared, wishes=self._wishes)
+        context = self._context(f"{instance_id}:{step.name}:{index}", shared)
         context.begin_at(state.state, state.counts)
         has_bounds = state.low is not None or state.high is not None or plan_of(step) is not None
         context.partition = (
@@ -207,8 +211,7 @@ class _JobRun:
     async def _step(self, instance: Instance, step: Task | Chunk) -> dict[str, Any]:
         if (reason := self._job._context.ending) is not None:
             raise JobAborted(reason)
-        key = f"{instance.id}:{step.name}"
-        context = Context(job=self._job, key=key, shared=instance.shared, wishes=self._wishes)
+        context = self._context(f"{instance.id}:{step.name}", instance.shared)
         try:
             return await self._begun(instance, step, context)
         except BaseException:
@@ -256,6 +259,9 @@ class _JobRun:
         so_far = [each for each in chunks if self._definition.steps.index(each) <= self._definition.steps.index(step)]
         done, expected = await self._book.totals(connection, instance.id, beside=step.name)
         return StepProgress(self._job, done, expected, len(so_far), len(chunks))
+
+    def _context(self, key: str, shared: MutableMapping[str, Any]) -> Context:
+        return Context(job=self._job, key=key, shared=shared, threads=self._threads, wishes=self._wishes)
 
     def _step_run(self, instance: Instance, step: Task | Chunk, context: Context) -> StepRun:
         return StepRun(

@@ -1,6 +1,5 @@
 """Reads a step's source, a chunk at a time, from a position on. A plain generator runs on a thread."""
 
-import asyncio
 import inspect
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import AsyncExitStack
@@ -44,7 +43,7 @@ class Source:
             held.push_async_callback(made.aclose)
             return made
         if isinstance(made, GeneratorType):
-            held.push_async_callback(asyncio.to_thread, _close, made)
+            held.push_async_callback(context.threads.call, _close, made)
             return made
         raise DefinitionError(f"step {self._step.name}: `read` is no generator: it yields At(position, item)")
 
@@ -58,7 +57,7 @@ class Source:
                     break
         else:
             items: Iterator[At] = self._items or iter(())
-            taken = await asyncio.to_thread(lambda: list(islice(items, count)))
+            taken = await self._context.threads.call(lambda: list(islice(items, count)))
         for kind in set(map(type, taken)) - {At}:
             if not issubclass(kind, At):
                 item = next(each for each in taken if type(each) is kind)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from copy import copy
 from dataclasses import replace
 from typing import Any
@@ -14,7 +14,7 @@ from jobservice.sdk.json_values import RESULT_DEPTH_MAX, dump, to_plain
 from jobservice.sdk.steps import At, Chunk, Counts, Partition, PartResult, Range, Task
 from jobservice.steps.asking import ask
 from jobservice.steps.book import WHOLE, Book, Instance, StepState
-from jobservice.steps.calling import Listeners, call
+from jobservice.steps.calling import Listeners, call, takes
 from jobservice.steps.checkpoints import RunLost
 from jobservice.steps.chunk_run import ChunkRun
 from jobservice.steps.connections import RECONNECTS, ConnectionGone, StepConnections, pause_before
@@ -169,7 +169,8 @@ class StepRun:
         if step.transaction:
             await self.in_one_transaction(state, Counts, lambda: call(step.run, self.context))
             return
-        async with self.connections.writing() as connection:
+        holds = self.connections.for_task(self._ending) if takes(step.run, 1) else nullcontext()
+        async with holds as connection:
             self.context.connection = connection
             try:
                 value = await call(step.run, self.context)
@@ -185,7 +186,7 @@ class StepRun:
         while True:
             before = self.context.remember()
             try:
-                async with self.connections.writing() as connection, connection.transaction():
+                async with self.connections.writing(self._ending) as connection, connection.transaction():
                     self.context.connection = connection
                     await self.end_well(connection, state, did(), await work())
                 return
@@ -220,7 +221,7 @@ class StepRun:
             book=self.book,
             connections=self.connections,
             listeners=self._listeners,
-            ending=lambda: self.job._context.ending,
+            ending=self._ending,
             committed=lambda: self.progress.show(state),
         )
         try:
@@ -255,8 +256,11 @@ class StepRun:
         await self.connections.settled(lambda c: self.book.expect(c, self.instance.id, state, expected))
 
     async def _asked(self, function: Callable[..., Any], *arguments: object) -> Any:
-        job = self.job
-        return await ask(self.connections, self.context, function, *arguments, ending=lambda: job._context.ending)
+        return await ask(self.connections, self.context, function, *arguments, ending=self._ending)
+
+    def _ending(self) -> str | None:
+        reason: str | None = self.job._context.ending
+        return reason
 
 
 def plan_of(step: Chunk) -> Plan | None:

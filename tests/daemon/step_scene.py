@@ -20,6 +20,7 @@ from jobservice.steps.calling import Listeners
 from jobservice.steps.connections import StepConnections
 from jobservice.steps.context import Context
 from jobservice.steps.step_run import StepRun
+from jobservice.steps.threads import StepThreads
 
 
 class Scene:
@@ -50,7 +51,7 @@ class Scene:
 
     def run(self, state: StepState, *listeners: Listener) -> StepRun:
         job: Any = _Job()
-        context = Context(job=job, key="k", shared=self.instance.shared)
+        context = Context(job=job, key="k", shared=self.instance.shared, threads=StepThreads())
         context.state, context.counts = state.state, state.counts
         return StepRun(
             job=job, instance=self.instance, context=context, book=self.book, connections=self.connections,

@@ -17,6 +17,7 @@ from jobservice.steps.calling import call, call_each
 from jobservice.steps.connections import StepConnections
 from jobservice.steps.context import Context
 from jobservice.steps.source import Source
+from jobservice.steps.threads import StepThreads
 
 DEADLINE = 20
 
@@ -32,7 +33,7 @@ def context() -> Context:
     class Job:
         log = structlog.get_logger()
 
-    return Context(job=Job(), key="k", shared={})
+    return Context(job=Job(), key="k", shared={}, threads=StepThreads())
 
 
 async def test_a_reader_that_is_cancelled_on_its_thread_ends_as_cancelled(connections: StepConnections) -> None:
@@ -117,8 +118,8 @@ async def test_what_a_plain_function_returns_is_awaited_where_it_has_to_be() -> 
         def __call__(self, item: int) -> Any:
             return double(item)
 
-    assert await call(Doubles(), 2) == 4
-    assert await call(partial(double, 2)) == 4
+    assert await call(Doubles(), context(), 2) == 4
+    assert await call(partial(double, 2), context()) == 4
     values, errors = await call_each(lambda item: double(item) if item > 1 else item, context(), [1, 2, 3])
     assert (values, list(errors)) == ([1, 4, None], [2])
     assert await call_each(Doubles(), context(), [1, 2]) == ([2, 4], {})

@@ -329,6 +329,25 @@ async def test_another_job_runs_where_one_is_stuck_and_the_late_end_of_that_one_
     assert pool.free == 2
 
 
+async def test_runs_that_are_stuck_beyond_the_number_of_slots_keep_theirs_until_they_end(bench: Bench) -> None:
+    pool = bench.pool(bench.deaf(), stop_grace=0.01)
+    free = []
+    for _ in range(4):
+        run = await begun(bench, pool)
+        run.request_stop("by the user")
+        await asyncio.wait_for(bench.told.ended.wait(), SECONDS)
+        async with asyncio.timeout(SECONDS):
+            while pool.stuck <= len(free) or pool.running:
+                await asyncio.sleep(0.001)
+        free.append(pool.free)
+
+    bench.let_go.set()
+    await unstuck(pool)
+
+    assert free == [2, 2, 1, 0]
+    assert pool.free == 2
+
+
 async def test_a_thread_that_was_stuck_and_ends_is_one_too_many_and_goes(tmp_path: Path) -> None:
     bench = Bench(executor="thread", directory=tmp_path)
     pool = bench.pool(bench.deaf(), stop_grace=0.01)
