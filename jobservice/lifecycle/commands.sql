@@ -56,7 +56,9 @@ WITH locked AS MATERIALIZED (
 )
 SELECT i.id AS job_id, CASE WHEN c.id IS NOT NULL THEN 'QUEUED' ELSE l.was END AS status, c.id IS NOT NULL AS accepted,
        CASE WHEN l.id IS NULL THEN 'unknown_job' WHEN c.id IS NULL THEN 'not_legal' END AS code,
-       CASE WHEN c.id IS NULL AND l.was IN ('FAILED', 'ABORTED') AND l.pipeline_id IS NOT NULL THEN format('it belongs to pipeline %s: restart that', l.pipeline_id)
+       CASE WHEN c.id IS NULL AND l.was IN ('FAILED', 'ABORTED') AND l.pipeline_id IS NOT NULL
+              THEN (SELECT CASE WHEN p.parent_job IS NULL THEN format('it belongs to pipeline %s: restart that', p.id) ELSE format('it is a part of job %s: restart that', p.parent_job) END
+                    FROM jobservice.pipeline p WHERE p.id = l.pipeline_id)
             WHEN c.id IS NULL AND l.was IN ('FAILED', 'ABORTED') AND l.too_late THEN 'its expiration date has passed; give a new one' END AS reason, a.announce::text,
        (SELECT CASE WHEN count(*) > 0 THEN jobservice.make_keys(array_agg(k.tenant), array_agg(k.concurrency_key))::text END FROM changed k WHERE k.concurrency_key IS NOT NULL) AS keyed
 FROM unnest(:ids::uuid[]) WITH ORDINALITY i (id, n) LEFT JOIN locked l ON l.id = i.id LEFT JOIN changed c ON c.id = i.id,

@@ -144,6 +144,18 @@ async def test_an_instance_tells_of_its_steps_parts_and_runs(
     assert {run.daemon_id for run in instance.runs} == {daemon.id}
 
 
+async def test_who_restarts_a_part_is_told_of_its_job(daemons: Daemons, tables: Books) -> None:
+    await daemons.start()
+    await tables.connection.execute("UPDATE source SET value = -1 WHERE id = 55")
+    job_id = await tables.submit("CopiesInParts")
+    await tables.is_in(job_id, "FAILED")
+
+    part = await tables.value("SELECT id FROM jobservice.job_info WHERE pipeline_id IS NOT NULL AND status = 'FAILED'")
+    (result,) = await Commands().restart(tables.connection, [part])
+
+    assert (result.accepted, result.reason) == (False, f"it is a part of job {job_id}: restart that")
+
+
 async def test_nobody_but_the_service_names_the_part_of_a_step(daemons: Daemons, tables: Books) -> None:
     await daemons.start()
     job_id = await tables.submit("CopiesInParts")
