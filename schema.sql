@@ -2396,6 +2396,10 @@ BEGIN
     SELECT coalesce(array_agg(x.id) FILTER (WHERE x.room IS NOT NULL AND x.nth > x.room), '{}'), coalesce(array_agg(x.id) FILTER (WHERE x.room IS NULL), '{}')
     INTO full_ids, left_ids FROM ranked x;
     EXIT WHEN full_ids = '{}' AND left_ids = '{}' AND kept_back = 0;
+    IF rounds >= 3 THEN     -- many jobs, and a key that somebody holds for long: aside with them too, until a daemon's look finds it free
+      full_ids := full_ids || ARRAY(SELECT j.id FROM job_info j WHERE j.id = ANY (left_ids) AND NOT j.has_parts);      -- those that hold a place wait for no other's
+      left_ids := ARRAY(SELECT l FROM unnest(left_ids) l WHERE l <> ALL (full_ids));
+    END IF;
     -- Those behind them with the same keys too, as far as a look at the next rows goes: one by one, a long backlog of a full key
     -- would stand before all others for many claims.
     full_ids := full_ids || ARRAY(

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import nullcontext
 from functools import lru_cache, partial
 from typing import Any
 
@@ -10,6 +11,7 @@ from structlog.typing import FilteringBoundLogger
 from jobservice.domain.errors import JobAborted
 from jobservice.sdk.steps import Listener
 from jobservice.steps.context import Context
+from jobservice.steps.savepoints import savepoint
 
 
 @lru_cache(maxsize=4096)
@@ -108,7 +110,10 @@ def _each(of_item: Callable[[Any], Any], items: Sequence[Any]) -> tuple[list[Any
 
 
 class Listeners:
-    """Those of a job and those of one step, told in order; what one raises is logged and harms nothing."""
+    """Those of a job and those of one step, told in order; what one raises is logged and harms nothing.
+
+    Inside a transaction, each one that has the hook is called in a savepoint: what its statement breaks is undone.
+    """
 
     def __init__(self, listeners: Iterable[Listener], log: FilteringBoundLogger) -> None:
         self._listeners = tuple(listeners)
@@ -118,12 +123,17 @@ class Listeners:
         """With these behind them."""
         return Listeners((*self._listeners, *listeners), self._log)
 
-    async def tell(self, hook: str, *arguments: Any) -> None:
+    async def tell(self, hook: str, context: Context, *arguments: Any) -> None:
         """Calls `hook` of each."""
         for listener in self._listeners:
+            told = getattr(listener, hook)
+            if getattr(told, "__func__", None) is getattr(Listener, hook):
+                continue
+            transaction = context.open_transaction
             try:
-                told = getattr(listener, hook)(*arguments)
-                if inspect.isawaitable(told):
-                    await told
+                async with nullcontext() if transaction is None else savepoint(transaction):
+                    answer = told(context, *arguments)
+                    if inspect.isawaitable(answer):
+                        await answer
             except Exception as error:  # noqa: BLE001 - a user's listener harms nothing
                 self._log.error("listener.error", hook=hook, listener=type(listener).__name__, exc_info=error)

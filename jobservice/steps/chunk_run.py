@@ -19,8 +19,9 @@ from jobservice.steps.calling import Listeners, call, call_each
 from jobservice.steps.checkpoints import Checkpoints
 from jobservice.steps.connections import RECONNECTS, ConnectionGone, StepConnections, pause_before
 from jobservice.steps.context import Context
+from jobservice.steps.savepoints import Spoilt, of_user
 from jobservice.steps.source import Source
-from jobservice.steps.tries import Spoilt, Tries, of_user
+from jobservice.steps.tries import Tries
 
 
 class ChunkRun:
@@ -94,7 +95,7 @@ class ChunkRun:
         except Spoilt:
             try:
                 await self._transaction(connection, batch, checkpoints, singly=True)
-            except Spoilt as spoilt:  # not by an item: by a listener
+            except Spoilt as spoilt:  # not by an item
                 raise of_user(spoilt) from None
 
     async def _transaction(

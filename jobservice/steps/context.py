@@ -91,6 +91,12 @@ class Context:
         other._connection = connection
         return other
 
+    @property
+    def open_transaction(self) -> Any:
+        """The connection of the moment where it is in a transaction, which a failed statement would spoil; or None."""
+        connection = self._connection
+        return connection if connection is not None and connection.is_in_transaction() else None
+
     def has_lost_connection(self, error: BaseException) -> bool:
         """Whether this error comes of the end of the connection of the moment."""
         return self._connection is not None and is_lost(error, self._connection)

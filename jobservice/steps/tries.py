@@ -4,8 +4,7 @@ Used by the chunk loop, in the chunk's transaction. Never decides what is commit
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncpg
@@ -15,14 +14,11 @@ from jobservice.sdk.steps import Chunk, RetryPolicy
 from jobservice.steps.calling import Listeners
 from jobservice.steps.connections import is_lost
 from jobservice.steps.context import Context
+from jobservice.steps.savepoints import Spoilt, savepoint
 
 
 class SkipLimitReached(JobServiceError):
     """More items had to be left out than the step allows; the cause is the last one's error."""
-
-
-class Spoilt(Exception):
-    """The transaction takes no more statements, since one has failed outside of a savepoint; the cause tells it."""
 
 
 class Tries:
@@ -79,7 +75,7 @@ class Tries:
         while True:
             before = self._context.remember()
             try:
-                async with _savepoint(connection):
+                async with savepoint(connection):
                     return await work(), None
             except (JobAborted, Spoilt):
                 raise
@@ -98,24 +94,3 @@ def delay_of(policy: RetryPolicy, attempt: int, error: BaseException) -> float:
     """Seconds until the next try."""
     backoff = policy.backoff
     return float(backoff(attempt, error)) if callable(backoff) else float(backoff)
-
-
-def of_user(error: BaseException) -> BaseException:
-    """What a user's code has raised."""
-    return error.__cause__ if isinstance(error, Spoilt) and error.__cause__ is not None else error
-
-
-@asynccontextmanager
-async def _savepoint(connection: asyncpg.Connection) -> AsyncIterator[None]:
-    # Not the driver's: where its release is refused, since a user's function has kept its statement's error to itself,
-    # it does not go back.
-    try:
-        await connection.execute("SAVEPOINT tried")
-    except asyncpg.InFailedSQLTransactionError as error:
-        raise Spoilt from error
-    try:
-        yield
-        await connection.execute("RELEASE SAVEPOINT tried")
-    except BaseException:
-        await connection.execute("ROLLBACK TO SAVEPOINT tried; RELEASE SAVEPOINT tried")
-        raise

@@ -45,6 +45,17 @@ async def once(context: Any, item: int) -> int:
     return item
 
 
+class Breaks(Listener):
+    """Its statements fail, one in the open and one that it keeps to itself."""
+
+    async def before_chunk(self, context: Any) -> None:
+        await context.connection.execute("SELECT 1 / 0")
+
+    async def on_skip(self, context: Any, where: str, item: Any, error: BaseException) -> None:
+        with suppress(asyncpg.DivisionByZeroError):
+            await context.connection.execute("SELECT 1 / 0")
+
+
 @pytest.fixture
 async def noted(scene: Scene) -> Scene:
     await scene.direct.execute(
@@ -77,6 +88,17 @@ async def test_an_item_whose_statement_fails_is_skipped_and_all_others_are_proce
     rescanned = ["before", "error UniqueViolationError", "before"]
     skips = {item: f"skip process {item} UniqueViolationError" for item in (4, 15, 16)}
     assert diary.lines == [*rescanned, skips[4], "after", *rescanned, skips[15], skips[16], "after", "before", "after"]
+
+
+async def test_a_listener_whose_statement_fails_harms_no_chunk(noted: Scene) -> None:
+    state, diary = await noted.begun("copy"), Diary()
+    step = Chunk("copy", read=read, process=once, write=noted.write, size=30, skip=SkipPolicy(on=TAKEN, limit=3))
+
+    await noted.run(state, Breaks(), diary).chunks(step, state)
+
+    assert await numbers(noted, "target") == GOOD
+    assert (state.counts.skipped, state.counts.commits) == (3, 1)
+    assert diary.lines[-1] == "after"
 
 
 async def test_the_state_is_that_of_the_items_whose_statements_stand(noted: Scene) -> None:
