@@ -3,8 +3,8 @@
 -- would read all that is not due yet.
 
 -- name: look(queues)^
--- What there is to do, in one probe of each partial index: the only query that an idle daemon's upkeep sends. Of `queues` the order and the
--- limit let no estimate choose another way than the first entry of the claims' index.
+-- What there is to do, in one probe of each partial index: the only query that an idle daemon's upkeep sends. Whether something may be claimed is asked
+-- of the claims' books and not of job_info_claimable: under an old snapshot that is full of what was claimed since (2.7 s for a million).
 SELECT (SELECT min(j.trigger_after_date) - clock_timestamp() FROM jobservice.job_info j WHERE j.status = 'PENDING' AND j.held IN ('trigger', 'backoff')) AS next_due,
        (SELECT min(s.next_fire_date) - clock_timestamp() FROM jobservice.schedule s WHERE NOT s.paused) AS next_fire,
        EXISTS (SELECT FROM jobservice.schedule s
@@ -15,8 +15,13 @@ SELECT (SELECT min(j.trigger_after_date) - clock_timestamp() FROM jobservice.job
        (SELECT min(a.next_date) - clock_timestamp() FROM jobservice.aging a) AS next_step,
        EXISTS (SELECT FROM jobservice.job_info j WHERE j.status IN ('PENDING', 'QUEUED') AND j.expiration_date <= now() AND NOT j.has_parts) AS expired,
        EXISTS (SELECT FROM jobservice.job_info j WHERE j.status = 'QUEUED' AND j.blocked AND NOT j.on_hold) AS blocked,
-       EXISTS (SELECT FROM unnest(:queues::text[]) q, LATERAL (SELECT FROM jobservice.job_info j WHERE j.queue = q AND j.status = 'QUEUED' AND NOT j.blocked
-                                                              ORDER BY j.tenant LIMIT 1) w) AS claimable,
+       EXISTS (SELECT FROM unnest(:queues::text[]) q
+               LEFT JOIN LATERAL (SELECT b.writer FROM jobservice.claim_bound b WHERE b.queue = q ORDER BY b.turn DESC LIMIT 1) b ON true,
+               LATERAL (SELECT FROM jobservice.tenant_call c
+                        WHERE c.queue = q AND c.writer >= CASE WHEN b.writer <= pg_snapshot_xmin(pg_current_snapshot()) THEN b.writer ELSE '0' END
+                        ORDER BY c.writer LIMIT 1) c)
+       OR EXISTS (SELECT FROM unnest(:queues::text[]) q,
+                  LATERAL (SELECT FROM jobservice.tenant_account n WHERE n.queue = q AND n.active ORDER BY n.weight DESC, n.spent DESC LIMIT 1) n) AS claimable,
        EXISTS (SELECT FROM jobservice.pipeline p WHERE p.unsettled) OR EXISTS (SELECT FROM jobservice.doubtful_hold) AS unsettled,
        EXISTS (SELECT FROM jobservice.outbox o LEFT JOIN jobservice.daemon d ON d.id = o.daemon_id
                WHERE o.daemon_id IS NULL OR d.id IS NULL OR d.lost_at IS NOT NULL OR d.stopped_at IS NOT NULL)

@@ -8,13 +8,14 @@ from uuid import UUID
 import asyncpg
 import pytest
 from databases import Connect
-from factory import make_daemon, make_job, make_queue
+from factory import SETTLER, make_daemon, make_job, make_queue
 from impatience import replace_claim
 
 from jobservice.domain.states import JobStatus
 from jobservice.lifecycle.claim import Claimer
 from jobservice.lifecycle.commands import Commands
 from jobservice.lifecycle.limits import Limits
+from jobservice.lifecycle.upkeep import Upkeep
 
 SUBMIT = "SELECT job_id FROM jobservice.submit($1::text::jsonb)"
 FINISH = """UPDATE jobservice.job_info SET status = 'SUCCEEDED', start_date = claim_date, stop_date = clock_timestamp(),
@@ -74,6 +75,24 @@ async def test_an_old_snapshot_does_not_make_claims_read_what_was_claimed_since(
     # Without bounds the hundredth claim reads some 30,000: all that was claimable and all that was live since.
     assert max(read[50:]) < 5_000
     assert sum(read[80:]) < 1.5 * sum(read[30:50])
+
+
+async def test_an_old_snapshot_does_not_make_the_look_for_work_read_what_was_claimed_since(
+    connection: asyncpg.Connection, daemon: UUID, connect: Connect
+) -> None:
+    await submit(connection, "gone", jobs=3_000)
+    reader = await connect()
+    await reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM jobservice.job_info LIMIT 1")
+    while ids := await claim(connection, daemon, 100):
+        await connection.execute(FINISH, ids)
+
+    async with connection.transaction():
+        before = await connection.fetchval(ENTRIES)
+        due = await Upkeep(schema="jobservice", follower=SETTLER).look(connection, ["default"])
+        read = await connection.fetchval(ENTRIES) - before
+
+    assert not due.claimable
+    assert read < 300
 
 
 async def test_a_reader_of_calls_does_not_meet_those_that_were_taken_in_under_an_old_snapshot(

@@ -268,7 +268,7 @@ UPKEEP: dict[str, tuple[Callable[[asyncpg.Connection], Awaitable[Any]], int, tup
     "look": (
         lambda c: upkeep().look(c, ["none", "default"]),
         10,
-        ("job_info_due", "job_info_expiry", "job_info_key_full", "job_info_claimable"),
+        ("job_info_due", "job_info_expiry", "job_info_key_full", "tenant_call_next", "tenant_account_next"),
     ),
     "enqueue due": (lambda c: upkeep().enqueue_due(c), 20, ("job_info_due", "job_info_pkey")),
     "expire": (lambda c: upkeep().expire(c), 20, ("job_info_expiry", "job_info_pkey")),
