@@ -43,25 +43,26 @@ async def rounds(made: Installation, arguments: argparse.Namespace, figures: Fig
 
 async def one_daemon(made: Installation, arguments: argparse.Namespace, figures: Figures) -> None:
     """Latencies, single submissions and idleness of one daemon, when the drains have told its rate."""
-    await made.pause()
-    figures.add("sql", *await by_sql(made, arguments.seconds / 2))
-    async with daemons(made, run=False):
-        figures.add("amqp", *await by_amqp(made, arguments.seconds / 2))
-        figures.add("client", *await by_client(made, arguments.seconds / 2))
     async with daemons(made, capacity=arguments.capacity) as pids:
         await made.resume()
-        await made.quiet()
+        await made.settle()
         await starts(made, arguments.singles, figures)
         await stops(made, arguments.singles, figures)
+        await idle(made, pids, arguments.seconds, figures)
         rate = figures.median("confirmed all") / 2
         steady = await steady_load(made, rate=rate, seconds=arguments.seconds, tenants=arguments.tenants)
         figures.add("load", *steady.waits)
-        await idle(made, pids, arguments.seconds, figures)
         figures.add("sql running", *await by_sql(made, arguments.seconds / 2))
         await made.quiet()
         figures.add("amqp running", *await by_amqp(made, arguments.seconds / 2))
         await made.quiet()
         figures.add("client running", *await by_client(made, arguments.seconds / 2))
+        await made.settle()
+    await made.pause()
+    figures.add("sql", *await by_sql(made, arguments.seconds / 2))
+    async with daemons(made, run=False):
+        figures.add("amqp", *await by_amqp(made, arguments.seconds / 2))
+        figures.add("client", *await by_client(made, arguments.seconds / 2))
 
 
 async def table(made: Installation, arguments: argparse.Namespace) -> Figures:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import math
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ PREFIX = "jobservice-benchmark"
 BATCH = 2_000
 READY_SECONDS = 60.0
 _LOOK = 0.01
+_SETTLE_SECONDS = 180.0
+_AT_REST = 0.08
+"""Seconds of a processor that servers take in a second which nobody uses but an idle daemon, at most."""
 ENDED = """
     SELECT NOT EXISTS (SELECT FROM jobservice.job_info WHERE status = 'QUEUED' AND NOT blocked)
        AND NOT EXISTS (SELECT FROM jobservice.job_info WHERE status IN ('TO_BE_RUN', 'RUNNING'))"""
@@ -64,6 +68,18 @@ class Installation:
         await self.until(ENDED)
         await self.until("SELECT NOT EXISTS (SELECT FROM jobservice.outbox)")
         await self.until("SELECT bool_and(idle) FROM jobservice.daemon WHERE stopped_at IS NULL")
+
+    async def settle(self) -> None:
+        """Until the servers have also cleared away and written out what was left behind, which takes up to minutes."""
+        await self.quiet()
+        await self.database.execute("VACUUM (ANALYZE)")
+        await self.database.execute("CHECKPOINT")
+        async with asyncio.timeout(_SETTLE_SECONDS):
+            spent = math.inf
+            while spent > _AT_REST:
+                before = sum(self.server_seconds().values())
+                await asyncio.sleep(1.0)
+                spent = sum(self.server_seconds().values()) - before
 
     def server_seconds(self) -> dict[str, float]:
         """Processor time of private servers so far."""
