@@ -26,6 +26,19 @@ SECONDS = 20
 Body = Callable[[AbstractJob], object]
 
 
+def made_job(executor: str, body: Body, **attributes: Any) -> type[AbstractJob]:
+    """A class named Work whose `run` does `body`, in the manner of this executor."""
+
+    def on_a_thread(self: AbstractJob) -> object:
+        return body(self)
+
+    async def on_the_loop(self: AbstractJob) -> object:
+        return body(self)
+
+    run = on_a_thread if executor == "thread" else on_the_loop
+    return type("Work", (AbstractJob,), {"run": run, **attributes})
+
+
 @dataclass
 class Reports:
     """Keeps what a run reports, in order."""
@@ -53,15 +66,7 @@ class Pool:
 
     def job(self, body: Body, **attributes: Any) -> type[AbstractJob]:
         """A class named Work whose `run` does `body`, in the manner of this executor."""
-
-        def on_a_thread(self: AbstractJob) -> object:
-            return body(self)
-
-        async def on_the_loop(self: AbstractJob) -> object:
-            return body(self)
-
-        run = on_a_thread if self.executor == "thread" else on_the_loop
-        return type("Work", (AbstractJob,), {"run": run, **attributes})
+        return made_job(self.executor, body, **attributes)
 
     def run_of(self, *classes: type[AbstractJob], **claimed: Any) -> Run:
         async def unknown_class(run: Run) -> Outcome:

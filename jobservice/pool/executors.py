@@ -7,14 +7,15 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, Protocol
 
 from jobservice.domain.outcomes import Outcome
 from jobservice.sdk.abstract_job import AbstractJob, JobContext, instantiate
 from jobservice.sdk.definition import JobDefinition
+from jobservice.thread_answers import Ended, awaited, ended, tell
 
 
 class EndedElsewhere(Exception):
@@ -117,17 +118,7 @@ class ThreadExecutor:
         loop = asyncio.get_running_loop()
         call = _Call(job, arguments, contextvars.copy_context(), loop, loop.create_future())
         self._put(call)
-        try:
-            value, error = await call.answer
-        except asyncio.CancelledError:
-            self._leave(call)
-            raise
-        if error is not None:
-            try:
-                raise error
-            finally:
-                error = None  # or the traceback would hold this frame, and this frame the traceback
-        return value
+        return await awaited(call.answer, lambda: self._leave(call))
 
     def close(self) -> None:
         """Lets idle threads end; one inside a job ends after it, or with the process."""
@@ -160,10 +151,9 @@ class ThreadExecutor:
         while (call := self._calls.get()) is not None:
             with self._lock:
                 call.begun = True
-            ended = call.context.run(_ended, call.job, call.arguments, call.answer)
+            how = call.context.run(ended, partial(_run, call.job, call.arguments), call.answer)
             surplus = self._end(call)  # before it is told: who hears of it and asks again is to find this thread free
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                call.loop.call_soon_threadsafe(_tell, call.answer, ended)
+            tell(call.loop, call.answer, how)
             if surplus:
                 return
 
@@ -188,25 +178,12 @@ class _Call:
     arguments: dict[str, Any]
     context: contextvars.Context
     loop: asyncio.AbstractEventLoop
-    answer: asyncio.Future[tuple[object, BaseException | None]]
+    answer: asyncio.Future[Ended]
     begun: bool = False
     ended: bool = False
     left: bool = False
 
 
-def _ended(
-    job: AbstractJob, arguments: dict[str, Any], answer: asyncio.Future[Any]
-) -> tuple[object, BaseException | None]:
-    """How the job ended, as a value: a future refuses StopIteration, and a thread may end in anything."""
-    try:
-        if answer.cancelled():
-            return None, None
-        job.raise_if_stopped()
-        return job.run(**arguments), None
-    except BaseException as error:  # noqa: BLE001 - given to the run, which records it
-        return None, error
-
-
-def _tell(answer: asyncio.Future[Any], ended: tuple[object, BaseException | None]) -> None:
-    if not answer.done():
-        answer.set_result(ended)
+def _run(job: AbstractJob, arguments: dict[str, Any]) -> object:
+    job.raise_if_stopped()
+    return job.run(**arguments)

@@ -9,7 +9,7 @@ from jobservice.domain.names import STACK_TRACE_MAX, clean_text
 from jobservice.domain.outcomes import Failed
 from jobservice.sdk.results import qualified_name
 
-_OURS = ("jobservice.pool.", "jobservice.sdk.", "jobservice.testing.")
+_OURS = ("jobservice.pool.", "jobservice.sdk.", "jobservice.testing.", "jobservice.thread_answers")
 
 
 def failed(error: BaseException) -> Failed:

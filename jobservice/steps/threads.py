@@ -8,10 +8,12 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
+
+from jobservice.thread_answers import Ended, awaited, ended, tell
 
 IDLE_MAX = 8
 """Threads that wait for another call; the others end."""
@@ -33,17 +35,7 @@ class StepThreads:
         loop = asyncio.get_running_loop()
         call = _Call(contextvars.copy_context(), function, arguments, loop, loop.create_future())
         self._put(call)
-        try:
-            value, error = await call.answer
-        except asyncio.CancelledError:
-            self._leave(call)
-            raise
-        if error is not None:
-            try:
-                raise error
-            finally:
-                error = None  # or the traceback would hold this frame, and this frame the traceback
-        return value
+        return await awaited(call.answer, lambda: self._leave(call))
 
     def close(self) -> None:
         """Lets idle threads end; one at work ends after it, or with the process."""
@@ -68,14 +60,13 @@ class StepThreads:
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
-            ended = call.context.run(_ended, call)
+            how = call.context.run(ended, partial(call.function, *call.arguments), call.answer)
             with self._lock:
                 call.ended = True
                 self.stuck -= call.left
                 stays = not self._closed and self._idle < IDLE_MAX
                 self._idle += stays
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                call.loop.call_soon_threadsafe(_tell, call.answer, ended)
+            tell(call.loop, call.answer, how)
             if not stays:
                 return
 
@@ -88,21 +79,6 @@ class _Call:
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     loop: asyncio.AbstractEventLoop
-    answer: asyncio.Future[tuple[Any, BaseException | None]]
+    answer: asyncio.Future[Ended]
     ended: bool = False
     left: bool = False
-
-
-def _ended(call: _Call) -> tuple[Any, BaseException | None]:
-    """How it ended, as a value: a future refuses StopIteration, and a thread may end in anything."""
-    if call.answer.cancelled():
-        return None, None
-    try:
-        return call.function(*call.arguments), None
-    except BaseException as error:  # noqa: BLE001 - given to the run, which records it
-        return None, error
-
-
-def _tell(answer: asyncio.Future[Any], ended: tuple[Any, BaseException | None]) -> None:
-    if not answer.done():
-        answer.set_result(ended)

@@ -2,14 +2,14 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
-from runs import SECONDS, make_claimed
+from runs import SECONDS, Body, made_job, make_claimed
 from structlog.testing import capture_logs
 
 from jobservice import AbstractJob, Retry
@@ -23,7 +23,6 @@ from jobservice.pool.workspace import Workspaces
 from jobservice.sdk.registry import Registry
 from jobservice.testing import run_job
 
-Body = Callable[[AbstractJob], object]
 LOG = structlog.get_logger()
 
 
@@ -56,15 +55,7 @@ class Bench:
 
     def job(self, body: Body, **attributes: Any) -> type[AbstractJob]:
         """A class named Work whose `run` does `body`, in the manner of this executor."""
-
-        def on_a_thread(self: AbstractJob) -> object:
-            return body(self)
-
-        async def on_the_loop(self: AbstractJob) -> object:
-            return body(self)
-
-        run = on_a_thread if self.executor == "thread" else on_the_loop
-        return type("Work", (AbstractJob,), {"run": run, **attributes})
+        return made_job(self.executor, body, **attributes)
 
     def deaf(self, **attributes: Any) -> type[AbstractJob]:
         """A job that ignores every stop until the test lets it go."""

@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 from databases import Connect, connect, database_url, module_database_url
+from in_turn import hourly
 from scheduled import Clock, Schedules
 
 from jobservice.schedules.firing import Firing
 from jobservice.schedules.table import ScheduleTable
 
-__all__ = ["connect", "database_url", "module_database_url"]
+__all__ = ["connect", "database_url", "hourly", "module_database_url"]
 
 
 @pytest.fixture

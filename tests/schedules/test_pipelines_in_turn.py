@@ -2,71 +2,18 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import pytest
 from databases import Connect
 from factory import SETTLER
+from in_turn import BOOKS, HOUR, NOON, at, end, fired_hours, waiting_hours
 from scheduled import JOB, Clock, Schedules
 
 from jobservice.domain.errors import NotLegal
 from jobservice.domain.schedules import WAITING_MAX
 from jobservice.lifecycle.upkeep import Upkeep
-from jobservice.schedules.firing import Fired, Firing
-from jobservice.store.failures import CONNECTION_LOST
-
-HOUR = timedelta(hours=1)
-NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
-STAGES = [{"job_class": "Nap", "jobs": [{"parameters": {"hour": "{fire_date:%H}"}}]}]
-BOOKS = {"name": "books", "stages": STAGES}
-
-
-@pytest.fixture
-async def hourly(schedules: Schedules, clock: Clock, on_the_clock: Connect) -> Schedules:
-    """On a clock that shows noon: pipelines each full hour, one by one."""
-    schedules.connection = await on_the_clock()
-    await clock.shows(NOON)
-    await schedules.add(pipeline=BOOKS, cron="0 * * * *", overlap="queue", catch_up="all")
-    return schedules
-
-
-async def at(clock: Clock, schedules: Schedules, hour: float) -> Fired:
-    """What a look so many hours after noon does."""
-    await clock.shows(NOON + hour * HOUR)
-    return await schedules.fire()
-
-
-async def fired_hours(connection: asyncpg.Connection) -> list[int]:
-    """Of the pipelines, in the order of their making."""
-    rows = await connection.fetch("SELECT user_metadata FROM jobservice.pipeline ORDER BY created_date, id")
-    dates = [datetime.fromisoformat(json.loads(row["user_metadata"])["fire_date"]) for row in rows]
-    return [round((date - NOON) / HOUR) for date in dates]
-
-
-async def waiting_hours(schedules: Schedules) -> list[int]:
-    ticks = await schedules.table.waiting(schedules.connection, "acme", "nightly")
-    return [round((tick.fire_date - NOON) / HOUR) for tick in ticks]
-
-
-async def end(connection: asyncpg.Connection, how: str = "SUCCEEDED") -> None:
-    """All pipelines that live end so."""
-    if how == "stopped":
-        await connection.execute(
-            """SELECT FROM jobservice.command_pipelines(
-                 ARRAY(SELECT id FROM jobservice.pipeline WHERE stop_date IS NULL), 'stop')"""
-        )
-    elif how == "gone":
-        await connection.execute("DELETE FROM jobservice.pipeline")
-    else:
-        await connection.execute(
-            "UPDATE jobservice.pipeline SET status = $1, stop_date = now() WHERE stop_date IS NULL", how
-        )
-
 
 # --------------------------------------------------------------------------------------------------- state by state
 
@@ -294,101 +241,6 @@ async def test_the_last_pipeline_is_waited_for_again_when_it_is_restarted(hourly
     await at(clock, hourly, 2)
 
     assert (await fired_hours(hourly.connection), await waiting_hours(hourly)) == ([1], [2])
-
-
-# --------------------------------------------------------------------------------------------------------- once each
-
-
-async def test_two_schedulers_fire_each_tick_once_and_one_by_one_also_when_one_is_killed(
-    hourly: Schedules, clock: Clock, on_the_clock: Connect
-) -> None:
-    firing = Firing(schema="jobservice")
-    programs = [await on_the_clock(), await on_the_clock()]
-    live = "SELECT count(*) FROM jobservice.pipeline WHERE stop_date IS NULL"
-
-    most = 0
-    for quarter in range(1, 97):
-        await clock.shows(NOON + quarter * HOUR / 4)
-        await asyncio.gather(*(firing.fire_due(program) for program in programs))
-        most = max(most, await hourly.connection.fetchval(live))
-        if quarter % 7 == 0 or quarter > 60:
-            await end(hourly.connection)
-        if quarter % 20 == 0:
-            programs[1].terminate()
-            programs[1] = await on_the_clock()
-
-    row = await hourly.get()
-    assert most == 1
-    assert await fired_hours(hourly.connection) == list(range(1, 25))
-    assert (row.fired, row.missed, row.waiting) == (24, 0, 0)
-
-
-async def killed_look(program: asyncpg.Connection, behind: int) -> bool:
-    """A look whose program dies behind so many of its statements; False where it was over before."""
-    count = 0
-
-    def kill(_: object) -> None:
-        nonlocal count
-        count += 1
-        if count == behind:
-            program.terminate()
-
-    program.add_query_logger(kill)
-    with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, *CONNECTION_LOST):
-        await Firing(schema="jobservice").fire_due(program)
-    return count >= behind
-
-
-async def look_until(schedules: Schedules, claim: Callable[[], Awaitable[bool]]) -> None:
-    """A killed session may hold the row for a moment still."""
-    async with asyncio.timeout(30):
-        while not await claim():
-            await schedules.fire()
-
-
-async def test_a_look_that_is_killed_behind_any_of_its_statements_leaves_a_tick_that_fires_once(
-    hourly: Schedules, clock: Clock, on_the_clock: Connect
-) -> None:
-    await at(clock, hourly, 1)
-    behind, killed = 0, True
-
-    while killed:
-        behind += 1
-        await at(clock, hourly, behind + 1)
-        await end(hourly.connection)
-        killed = await killed_look(await on_the_clock(), behind)
-
-        async def fired(ticks: int = behind + 1) -> bool:
-            return len(await fired_hours(hourly.connection)) >= ticks
-
-        await look_until(hourly, fired)
-
-    row = await hourly.get()
-    assert behind > 8
-    assert await fired_hours(hourly.connection) == list(range(1, behind + 2))
-    assert (row.fired, row.missed, row.waiting) == (behind + 1, 0, 0)
-
-
-async def test_a_look_that_is_killed_behind_any_of_its_statements_leaves_a_tick_that_waits_once(
-    hourly: Schedules, clock: Clock, on_the_clock: Connect
-) -> None:
-    await at(clock, hourly, 1)
-    behind, killed = 0, True
-
-    while killed:
-        behind += 1
-        await clock.shows(NOON + (behind + 1) * HOUR)
-        killed = await killed_look(await on_the_clock(), behind)
-
-        async def waits(ticks: int = behind) -> bool:
-            return len(await waiting_hours(hourly)) >= ticks
-
-        await look_until(hourly, waits)
-
-    row = await hourly.get()
-    assert behind > 8
-    assert await waiting_hours(hourly) == list(range(2, behind + 2))
-    assert (row.fired, row.missed, row.waiting) == (1, 0, behind)
 
 
 # ---------------------------------------------------------------------------------------------------- who looks when
