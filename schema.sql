@@ -216,7 +216,10 @@ DROP INDEX IF EXISTS job_info_retention;
 CREATE INDEX IF NOT EXISTS job_info_clean     ON job_info (status, stop_date) WHERE status IN ('SUCCEEDED', 'FAILED', 'ABORTED') AND stage_id IS NULL;
 CREATE INDEX IF NOT EXISTS job_info_stage     ON job_info (stage_id, status, number) WHERE stage_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS job_info_locked    ON job_info (stage_id) WHERE locked AND stage_id IS NOT NULL;
-CREATE INDEX IF NOT EXISTS job_info_list      ON job_info (tenant, id);   -- the one full index: lists; without a tenant the key serves
+-- The one full index, for lists; without a tenant the key serves. Its predicate is always true, and keeps statements that name jobs by id away:
+-- a plan that was made on an empty table may else search by id in here, through all tenants.
+DROP INDEX IF EXISTS job_info_list;
+CREATE INDEX IF NOT EXISTS job_info_of_tenant ON job_info (tenant, id) WHERE tenant IS NOT NULL;
 
 -- ------------------------------------------------------------------------------------------- what the claim works from
 --

@@ -9,4 +9,4 @@ SELECT jobservice.unblock(:tenants::text[], :keys::text[]);
 -- name: stages_of(ids)
 -- Stages and their pipelines as they are, for the jobs that a claim brought.
 SELECT s.id, (to_jsonb(s) || jsonb_build_object('stage_id', s.id))::text AS stage, (to_jsonb(p) || jsonb_build_object('pipeline_id', p.id))::text AS pipeline
-FROM jobservice.stage s JOIN jobservice.pipeline p ON p.id = s.pipeline_id WHERE s.id = ANY (:ids::uuid[]);
+FROM jobservice.stage s JOIN jobservice.pipeline p ON p.id = ANY (ARRAY[s.pipeline_id]) WHERE s.id = ANY (:ids::uuid[]);

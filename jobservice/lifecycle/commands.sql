@@ -90,7 +90,7 @@ FROM unnest(:ids::uuid[]) WITH ORDINALITY i (id, n) LEFT JOIN locked l ON l.id =
 SELECT j.status, j.id, t.data::text AS stage_data, p.data::text AS pipeline_data, jsonb_strip_nulls(jsonb_build_object('job_class', j.job_class, 'tenant', j.tenant, 'queue', j.queue, 'priority', coalesce(j.given_priority, j.priority), 'description', j.description,
          'owner', j.owner, 'timeout', j.timeout, 'max_attempts', j.max_attempts, 'concurrency_key', j.concurrency_key, 'correlation_id', j.correlation_id,
          'traceparent', j.traceparent, 'locked', j.locked)) || jsonb_build_object('parameters', j.parameters, 'user_metadata', j.user_metadata) AS submission
-FROM jobservice.job_info j LEFT JOIN jobservice.stage t ON t.id = j.stage_id LEFT JOIN jobservice.pipeline p ON p.id = t.pipeline_id
+FROM jobservice.job_info j LEFT JOIN jobservice.stage t ON t.id = ANY (ARRAY[j.stage_id]) LEFT JOIN jobservice.pipeline p ON p.id = ANY (ARRAY[t.pipeline_id])
 WHERE j.id = :id::uuid AND (:tenant::text IS NULL OR j.tenant = :tenant);
 
 -- name: link_rerun(id, original)!

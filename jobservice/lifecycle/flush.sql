@@ -52,7 +52,7 @@ WITH item AS (
       error_message        = CASE WHEN t.becomes = 'FAILED' THEN t.error_message END,
       stack_trace          = CASE WHEN t.becomes = 'FAILED' THEN t.stack_trace END
   FROM target t
-  WHERE j.id = t.id AND j.run = t.run AND j.daemon_id = :daemon::uuid AND j.status = t.was
+  WHERE j.id = ANY (ARRAY[t.id]) AND j.run = t.run AND j.daemon_id = :daemon::uuid AND j.status = t.was
   RETURNING j.id, j.run, j.status, j.sequence, j.attempt, j.priority, j.percent_completed, t.started AS start_date, t.at, t.starts, t.ends, t.was,
             t.stop_requested_at IS NOT NULL AS stop_requested, t.outcome, t.error_type, t.error_message, t.claim_date AS claimed_at, t.events
 ), fact AS (
@@ -97,7 +97,7 @@ SET percent_completed = greatest(j.percent_completed, t.percent), progress_done 
 FROM unnest(:ids::uuid[], :runs::integer[], :percents::smallint[], :done::bigint[], :totals::bigint[], :messages::text[], :remaining::double precision[],
             :infos::text[])
   AS t (id, run, percent, done, total, message, remaining, info) JOIN locked l ON l.id = t.id
-WHERE j.id = t.id AND j.run = t.run AND j.daemon_id = :daemon::uuid AND j.status = 'RUNNING'
+WHERE j.id = ANY (ARRAY[t.id]) AND j.run = t.run AND j.daemon_id = :daemon::uuid AND j.status = 'RUNNING'
 RETURNING j.id;
 
 -- name: tell_parents(pipelines)

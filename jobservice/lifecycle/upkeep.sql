@@ -10,8 +10,8 @@ SELECT (SELECT min(j.trigger_after_date) - clock_timestamp() FROM jobservice.job
        EXISTS (SELECT FROM jobservice.schedule s
                WHERE s.waiting > 0 AND NOT s.paused
                  AND NOT (s.overlap = 'queue' AND s.pipeline IS NOT NULL
-                          AND (EXISTS (SELECT FROM jobservice.pipeline p WHERE p.id = s.last_pipeline_id AND p.stop_date IS NULL)
-                               OR EXISTS (SELECT FROM jobservice.job_info j WHERE j.id = s.last_job_id AND j.status IN ('PENDING', 'QUEUED', 'TO_BE_RUN', 'RUNNING'))))) AS freed,
+                          AND (coalesce((SELECT p.stop_date IS NULL FROM jobservice.pipeline p WHERE p.id = s.last_pipeline_id), false)
+                               OR coalesce((SELECT j.status IN ('PENDING', 'QUEUED', 'TO_BE_RUN', 'RUNNING') FROM jobservice.job_info j WHERE j.id = s.last_job_id), false)))) AS freed,
        (SELECT min(a.next_date) - clock_timestamp() FROM jobservice.aging a) AS next_step,
        EXISTS (SELECT FROM jobservice.job_info j WHERE j.status IN ('PENDING', 'QUEUED') AND j.expiration_date <= now() AND NOT j.has_parts) AS expired,
        EXISTS (SELECT FROM jobservice.job_info j WHERE j.status = 'QUEUED' AND j.blocked AND NOT j.on_hold) AS blocked,
@@ -36,7 +36,7 @@ WITH locked AS MATERIALIZED (
     AND j.status = 'PENDING' ORDER BY j.id FOR NO KEY UPDATE SKIP LOCKED
 ), changed AS (
   UPDATE jobservice.job_info j SET status = 'QUEUED', held = NULL, queued_date = clock_timestamp(), sequence = j.sequence + 1
-  FROM locked l WHERE j.id = l.id AND j.status = 'PENDING' AND j.held IN ('trigger', 'backoff') AND j.trigger_after_date <= clock_timestamp()
+  FROM locked l WHERE j.id = ANY (ARRAY[l.id]) AND j.status = 'PENDING' AND coalesce(j.held IN ('trigger', 'backoff') AND j.trigger_after_date <= clock_timestamp(), false)
   RETURNING j.id, j.queue, j.sequence, j.run, j.attempt, j.queued_date, j.priority, j.percent_completed, j.tenant, j.concurrency_key
 ), box AS (
   INSERT INTO jobservice.outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
@@ -62,7 +62,7 @@ WITH locked AS MATERIALIZED (
 ), changed AS (
   UPDATE jobservice.job_info j
   SET status = 'FAILED', held = NULL, blocked = false, on_hold = false, stop_date = clock_timestamp(), sequence = j.sequence + 1, error_type = 'Expired', error_message = 'Expiration date reached'
-  FROM locked l WHERE j.id = l.id AND j.status IN ('PENDING', 'QUEUED') AND j.expiration_date <= clock_timestamp() AND NOT j.has_parts
+  FROM locked l WHERE j.id = ANY (ARRAY[l.id]) AND j.status IN ('PENDING', 'QUEUED') AND coalesce(j.expiration_date <= clock_timestamp(), false) AND NOT j.has_parts
   RETURNING j.id, j.queue, j.status, l.was, j.sequence, j.run, j.attempt, j.stop_date, j.priority, j.percent_completed, j.error_type, j.error_message, j.stage_id
 ), box AS (
   INSERT INTO jobservice.outbox (job_ids, sequences, runs, attempts, statuses, previous, times, priorities, percents, details)
@@ -115,7 +115,7 @@ WITH locked AS MATERIALIZED (
       progress_info        = CASE WHEN l.becomes <> 'QUEUED' THEN jobservice.ended_steps(j.progress_info, clock_timestamp()) END,
       estimated_completion = NULL
   -- The run: who was claimed anew between this statement's look and its lock comes from `locked` as if it had no daemon, but with a newer run.
-  FROM locked l WHERE j.id = l.id AND j.status = l.was AND j.run = l.run
+  FROM locked l WHERE j.id = ANY (ARRAY[l.id]) AND j.status = l.was AND j.run = l.run
   RETURNING j.id, j.queue, j.status, l.was, j.sequence, j.run, j.attempt, j.priority, j.percent_completed, j.error_type, j.error_message, clock_timestamp() AS at, j.stage_id,
             l.daemon_id AS lost_daemon, l.claim_date AS claimed_at, l.start_date AS started_at, l.attempt AS spent, l.lost
 ), box AS (
@@ -186,11 +186,11 @@ WITH old AS MATERIALIZED (
     AND j.stop_date < coalesce((SELECT o.created_at - interval '1 minute' FROM jobservice.outbox o ORDER BY o.id LIMIT 1), 'infinity') AND NOT j.locked
   ORDER BY j.stop_date LIMIT :batch::integer FOR UPDATE SKIP LOCKED
 ), gone AS (
-  DELETE FROM jobservice.job_info j USING old o WHERE j.id = o.id AND j.status IN ('SUCCEEDED', 'FAILED', 'ABORTED') AND NOT j.locked RETURNING j.id
+  DELETE FROM jobservice.job_info j USING old o WHERE j.id = ANY (ARRAY[o.id]) AND j.status IN ('SUCCEEDED', 'FAILED', 'ABORTED') AND NOT j.locked RETURNING j.id
 ), keys AS (
-  DELETE FROM jobservice.idempotency_key k USING gone g WHERE k.job_id = g.id
+  DELETE FROM jobservice.idempotency_key k USING gone g WHERE k.job_id = ANY (ARRAY[g.id])
 ), runs AS (
-  DELETE FROM jobservice.job_run r USING gone g WHERE r.job_id = g.id
+  DELETE FROM jobservice.job_run r USING gone g WHERE r.job_id = ANY (ARRAY[g.id])
 )
 SELECT count(*) FROM gone;
 

@@ -17,8 +17,8 @@ FROM jobservice.schedule s
 WHERE s.waiting > 0 AND NOT s.paused AND (s.next_fire_date IS NULL OR s.next_fire_date > now())
   AND (s.tenant, s.name) NOT IN (SELECT * FROM unnest(:passed_tenants::text[], :passed_names::text[]))
   AND NOT (s.overlap = 'queue' AND s.pipeline IS NOT NULL
-           AND (EXISTS (SELECT FROM jobservice.pipeline p WHERE p.id = s.last_pipeline_id AND p.stop_date IS NULL)
-                OR EXISTS (SELECT FROM jobservice.job_info j WHERE j.id = s.last_job_id AND j.status IN ('PENDING', 'QUEUED', 'TO_BE_RUN', 'RUNNING'))))
+           AND (coalesce((SELECT p.stop_date IS NULL FROM jobservice.pipeline p WHERE p.id = s.last_pipeline_id), false)
+                OR coalesce((SELECT j.status IN ('PENDING', 'QUEUED', 'TO_BE_RUN', 'RUNNING') FROM jobservice.job_info j WHERE j.id = s.last_job_id), false)))
 ORDER BY s.last_fire_date NULLS FIRST LIMIT :batch::integer FOR NO KEY UPDATE OF s SKIP LOCKED;
 
 -- name: waiting(tenants, names, most)
@@ -51,8 +51,8 @@ SELECT w.fire_date, w.since FROM jobservice.waiting_tick w WHERE w.tenant = :ten
 -- name: moment(job_ids, pipeline_ids)^
 -- The time, and whether what the last tick of each submitted still lives. A statement of its own: that of the lock may not see what was submitted last.
 SELECT clock_timestamp() AS now, coalesce(array_agg(
-         EXISTS (SELECT FROM jobservice.job_info j WHERE j.id = t.job_id AND j.status IN ('PENDING', 'QUEUED', 'TO_BE_RUN', 'RUNNING'))
-         OR EXISTS (SELECT FROM jobservice.pipeline p WHERE p.id = t.pipeline_id AND p.stop_date IS NULL) ORDER BY t.n), '{}') AS busy
+         coalesce((SELECT j.status IN ('PENDING', 'QUEUED', 'TO_BE_RUN', 'RUNNING') FROM jobservice.job_info j WHERE j.id = t.job_id), false)
+         OR coalesce((SELECT p.stop_date IS NULL FROM jobservice.pipeline p WHERE p.id = t.pipeline_id), false) ORDER BY t.n), '{}') AS busy
 FROM unnest(:job_ids::uuid[], :pipeline_ids::uuid[]) WITH ORDINALITY t(job_id, pipeline_id, n);
 
 -- name: submit_jobs(jobs)

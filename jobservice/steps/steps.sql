@@ -28,7 +28,7 @@ WITH fence AS MATERIALIZED (
     AND EXISTS (SELECT FROM fence)
   RETURNING x.commits
 ), forgiven AS (
-  UPDATE jobservice.job_info j SET lost_runs = 0 FROM fence f, kept WHERE j.id = f.id AND f.lost_runs > 0
+  UPDATE jobservice.job_info j SET lost_runs = 0 FROM fence f, kept WHERE j.id = ANY (ARRAY[f.id]) AND f.lost_runs > 0
 )
 SELECT commits FROM kept;
 
@@ -54,7 +54,7 @@ WITH fence AS MATERIALIZED (
     AND EXISTS (SELECT FROM fence)
   RETURNING x.instance_id
 ), forgiven AS (
-  UPDATE jobservice.job_info j SET lost_runs = 0 FROM fence f, ended WHERE j.id = f.id AND f.lost_runs > 0 AND :status = 'SUCCEEDED'
+  UPDATE jobservice.job_info j SET lost_runs = 0 FROM fence f, ended WHERE j.id = ANY (ARRAY[f.id]) AND f.lost_runs > 0 AND :status = 'SUCCEEDED'
 ), shared AS (
   UPDATE jobservice.job_instance i SET context = :shared::text::jsonb FROM ended e WHERE i.id = e.instance_id AND :shared::text IS NOT NULL
 ), told AS (
@@ -73,7 +73,7 @@ WITH fence AS MATERIALIZED (
 ), told AS (
   UPDATE jobservice.job_info j SET progress_done = coalesce(:done::bigint, j.progress_done), progress_total = coalesce(:done::bigint, j.progress_total),
          progress_message = coalesce(:message::text, j.progress_message)
-  FROM fence f WHERE j.id = f.id AND (:done::bigint IS NOT NULL OR :message::text IS NOT NULL)
+  FROM fence f WHERE j.id = ANY (ARRAY[f.id]) AND (:done::bigint IS NOT NULL OR :message::text IS NOT NULL)
 )
 UPDATE jobservice.job_instance i SET status = 'SUCCEEDED' WHERE i.id = :instance::uuid AND i.last_job = :job::uuid AND EXISTS (SELECT FROM fence) RETURNING i.id;
 

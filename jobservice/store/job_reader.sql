@@ -9,7 +9,7 @@ SELECT j.id, j.number, j.tenant, j.queue, j.job_class, j.status, j.priority, j.g
        j.stop_date, j.stop_requested_at, j.stop_reason, j.percent_completed, j.progress_done, j.progress_total, j.progress_message, j.progress_info::text, j.estimated_completion,
        j.result::text, j.result_class, j.error_type, j.error_message, j.stack_trace,
        (SELECT k.key FROM jobservice.idempotency_key k WHERE k.job_id = j.id LIMIT 1) AS idempotency_key
-FROM unnest(:ids::uuid[]) WITH ORDINALITY g(id, n) JOIN jobservice.job_info j ON j.id = g.id
+FROM unnest(:ids::uuid[]) WITH ORDINALITY g(id, n) JOIN jobservice.job_info j ON j.id = ANY (ARRAY[g.id])
 ORDER BY g.n;
 
 -- name: find_job_ids(statuses, job_class, owner, queue, parameters, after, limit)
@@ -25,7 +25,7 @@ WHERE j.id < coalesce(:after::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
 ORDER BY j.id DESC LIMIT :limit;
 
 -- name: find_job_ids_of_tenant(tenant, statuses, job_class, owner, queue, parameters, after, limit)
--- A statement of its own: with "tenant is null or equal" no plan for all callers could use job_info_list. Bounds instead of an equality,
+-- A statement of its own: with "tenant is null or equal" no plan for all callers could use job_info_of_tenant. Bounds instead of an equality,
 -- and the tenant in the order: with an equality the planner may walk the key instead, past whatever other tenants have submitted since.
 SELECT j.id FROM jobservice.job_info j
 WHERE j.tenant >= :tenant AND (j.tenant, j.id) < (:tenant, coalesce(:after::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))

@@ -5,7 +5,7 @@
 -- In the order of the ids given; an unknown one has no row.
 SELECT p.id AS pipeline_id, p.tenant, p.name, p.queue, p.priority, p.status, p.open, p.paused, p.ending, p.reason, p.sequence, p.percent_completed, p.data::text,
        p.user_metadata::text, p.owner, p.description, p.correlation_id, p.traceparent, p.idempotency_key, p.created_date, p.updated_date, p.start_date, p.stop_date
-FROM unnest(:ids::uuid[]) WITH ORDINALITY g(id, n) JOIN jobservice.pipeline p ON p.id = g.id
+FROM unnest(:ids::uuid[]) WITH ORDINALITY g(id, n) JOIN jobservice.pipeline p ON p.id = ANY (ARRAY[g.id])
 ORDER BY g.n;
 
 -- name: get_stages(pipelines, stages, counted)
@@ -27,7 +27,7 @@ ORDER BY t.pipeline_id, t.position;
 SELECT t.id FROM jobservice.stage t WHERE t.pipeline_id = :pipeline ORDER BY t.position;
 
 -- name: positions_of(stages)
-SELECT t.position FROM unnest(:stages::uuid[]) WITH ORDINALITY g(id, n) JOIN jobservice.stage t ON t.id = g.id ORDER BY g.n;
+SELECT t.position FROM unnest(:stages::uuid[]) WITH ORDINALITY g(id, n) JOIN jobservice.stage t ON t.id = ANY (ARRAY[g.id]) ORDER BY g.n;
 
 -- name: find_pipeline_ids(name, statuses, owner, after, limit)
 -- Newest first: ids are ordered by time (version 7), so the key is read backwards.

@@ -31,7 +31,11 @@ _CLOSING_FAILED: tuple[type[BaseException], ...] = (*CONNECTION_LOST, asyncpg.Po
 
 PINNED_PLANS = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
 """For statements whose good plan is known and the same for all arguments: estimates of tables that fill and empty are
-always wrong. One of them cost a flush of 1,000 runs a million comparisons, and each new plan costs milliseconds."""
+always wrong. One of them cost a flush of 1,000 runs a million comparisons, and each new plan costs milliseconds.
+
+A plan that is made while a table is empty must be good, too. So rows that a query has found are joined to a large table
+by `j.id = ANY (ARRAY[x.id])`: by `j.id = x.id` an index of the empty table could as well be read through, in order, and
+each flush then read all jobs until the table was analysed again."""
 
 OnConnect = Callable[[asyncpg.Connection], Awaitable[None]]
 

@@ -334,7 +334,7 @@ def test_facts_are_found_by_their_order_and_no_more_of_them_than_are_wanted(mete
 
 LISTS: dict[str, tuple[JobFilter, int, tuple[str, ...]]] = {
     "newest": (JobFilter(), 110, ("job_info_pkey",)),
-    "of a tenant": (JobFilter(tenant="t3"), 200, ("job_info_list", "job_info_pkey")),
+    "of a tenant": (JobFilter(tenant="t3"), 200, ("job_info_of_tenant", "job_info_pkey")),
     "that wait": (JobFilter(statuses=["PENDING"]), 200, ("job_info_pkey",)),
 }
 
@@ -345,7 +345,7 @@ def test_a_page_far_down_a_list_reads_no_more_than_the_first(meter: Meter, picke
     for wanted in (JobFilter(), JobFilter(tenant="t3")):
         read = meter.run(meter.read(lambda c, w=wanted: JobReader().find(c, w, after=oldest, limit=50)))
 
-        check(read, 200, "job_info_list", "job_info_pkey")
+        check(read, 200, "job_info_of_tenant", "job_info_pkey")
 
 
 @pytest.mark.parametrize("wanted", LISTS)

@@ -41,7 +41,7 @@ async def plan(connection: asyncpg.Connection, name: str, *arguments: str) -> st
     ("name", "arguments", "index"),
     [
         ("find_job_ids", [], "job_info_pkey"),
-        ("find_job_ids_of_tenant", ["'t7'"], "job_info_list"),
+        ("find_job_ids_of_tenant", ["'t7'"], "job_info_of_tenant"),
     ],
 )
 async def test_a_page_touches_about_as_many_rows_as_it_shows(
