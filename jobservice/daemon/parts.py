@@ -127,7 +127,7 @@ class Parts:
             due_soon=lambda: self.housekeeping.due_soon(),
             first_published=first_published(submissions=self._settings.events.submissions),
         )
-        self._writer_loop = Loop(name="writer", run_once=self.writer.run_once, interval=FLUSH_INTERVAL)
+        self._writer_loop = Loop(name="writer", run_once=self.writer.run_in_turn, interval=FLUSH_INTERVAL)
         self.publishing = Publishing(
             session=self.intake_session,
             link=self.link,

@@ -1,4 +1,5 @@
-"""Writes the starts and ends of a daemon's runs, grouped: while one flush is in flight, the next gathers.
+"""Writes the starts and ends of a daemon's runs, grouped: while one flush is in flight, the next gathers, and in a
+stream of small ones for a while longer.
 
 Runs report and go on; nothing waits for a flush but the memory of the run. A flush whose answer was lost is sent again:
 the fence makes the repetition harmless. A flush that the database refuses for its data is split in halves until the
@@ -26,6 +27,7 @@ from jobservice.lifecycle.flush import FlushItem, RunKey
 from jobservice.lifecycle.flushing import Flushing, KeyTaken
 from jobservice.lifecycle.following import Follower
 from jobservice.lifecycle.telling import Telling, WriterListener
+from jobservice.pace import Pace
 from jobservice.sdk.progress import Progress
 from jobservice.store.session import Session
 
@@ -41,6 +43,15 @@ _REFUSED = "ResultRefused"
 """Error type of a job whose own end the database would not take."""
 HELD_UP_DELAY = 0.05
 """Seconds until a run whose row somebody held is tried again, when nothing else is to be written."""
+SHARE = 4
+"""Small flushes that follow each other take one part in so many of the time: one costs nearly the same for 1 and for 20
+runs, and what it costs is missing where the next jobs are claimed. No job starts later for it."""
+ALLOWANCE = 0.010
+"""Seconds that flushes may owe before one has to gather: single jobs never wait."""
+LONGEST_GATHERING = 0.020
+"""Seconds that one flush costs at most: it may itself have waited long, for a row."""
+MANY = 32
+"""Reports that make a flush worth it whatever is owed."""
 
 
 class RunLike(Protocol):
@@ -59,7 +70,7 @@ class RunLike(Protocol):
 
 
 class StatusWriter:
-    """One daemon's writer. `start`, `finish` and `confirm` never wait; `run_once` belongs to a Loop."""
+    """One daemon's writer. `start`, `finish` and `confirm` never wait; `run_in_turn` belongs to a Loop."""
 
     def __init__(
         self,
@@ -83,6 +94,8 @@ class StatusWriter:
             daemon_id=daemon_id, publish=publish, listener=listener, due_soon=due_soon, first_published=first_published
         )
         self._wake = wake
+        self._pace = Pace(allowance=ALLOWANCE)
+        self._gathers = False
         self._pending: dict[RunKey, FlushItem] = {}
         self._in_flight: dict[RunKey, FlushItem] = {}
         self._held_up: dict[RunKey, FlushItem] = {}
@@ -130,6 +143,12 @@ class StatusWriter:
         self._confirmed.append(outbox_id)
         self._tidy.clear()
 
+    async def run_in_turn(self) -> float | None:
+        """A flush, unless little has gathered in a stream of flushes: then the seconds until it is worth one."""
+        wait = self._pace.wait(time.monotonic()) if 0 < len(self._pending) < MANY else 0.0
+        self._gathers = wait > 0
+        return wait or await self.run_once()
+
     async def run_once(self) -> float | None:
         """One flush of what has gathered. Raises UnavailableError; then all is kept for the next."""
         again = await self._flush()
@@ -144,8 +163,10 @@ class StatusWriter:
         confirmed = self._deleting = self._confirmed
         self._confirmed = []
         gathered = len(self._pending)
+        began = time.monotonic()
         try:
             await self._write(items, confirmed)
+            self._pace.spend(began, min(LONGEST_GATHERING, SHARE * (time.monotonic() - began)))
         except BaseException:
             self._confirmed = confirmed + self._confirmed
             self._telling.doubt(self._in_flight)
@@ -173,7 +194,8 @@ class StatusWriter:
     def _put(self, item: FlushItem) -> None:
         self._pending[item.key] = item
         self._empty.clear()
-        self._wake()
+        if not self._gathers or len(self._pending) >= MANY:
+            self._wake()
 
     def _take(self) -> list[FlushItem]:
         items: list[FlushItem] = []

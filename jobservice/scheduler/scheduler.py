@@ -15,6 +15,7 @@ import structlog
 
 from jobservice.domain.facts import Committed
 from jobservice.lifecycle.claim import Claim, Claimer
+from jobservice.pace import Pace
 from jobservice.pool.pool import Pool
 from jobservice.store.daemons import Daemons
 from jobservice.store.session import Session
@@ -29,7 +30,8 @@ then waited for the poll: on a busy machine about one of twenty that came 40 ms 
 SOONEST = 0.005
 """Seconds that a daemon waits at least for a rate: of a fast one, several starts at a time."""
 GATHER_SECONDS = 0.003
-"""How long freed slots gather before a claim for few of them: batches are cheap, single claims are not."""
+"""Between two claims for few of many slots, which come free one by one: batches are cheap, single claims are not. Slots
+that come free more seldom are claimed for at once."""
 FULL_SECONDS = 0.02
 """Until the next look when ended runs that wait for their commit leave no room for more."""
 LEFT_ALONE_SECONDS = 30.0
@@ -74,7 +76,7 @@ class Scheduler:
         self._more = True
         """Whether free slots are all that a claim needs to bring more."""
         self._idle = False
-        self._gathered = False
+        self._pace = Pace(allowance=GATHER_SECONDS)
         self._again_in: float | None = None
         self._left_alone: dict[str, float] = {}
         self._released: set[tuple[str, str]] = set()
@@ -106,11 +108,13 @@ class Scheduler:
         free = self._pool.free
         if free <= 0:
             return FULL_SECONDS if self._pool.full else None
-        if self._worth_gathering(free):
-            return GATHER_SECONDS
+        if free * 4 < self._pool.capacity:
+            now = time.monotonic()
+            if wait := self._pace.wait(now):
+                return wait
+            self._pace.spend(now, GATHER_SECONDS)
         self._more = True
         found = await self._claim_for(free)
-        self._gathered = False  # after the answer: to gather once more after each failure would end the loop's back-off
         found_before, self._found_before = self._found_before, found > 0
         if not found:
             return await self._nothing_found()
@@ -118,13 +122,6 @@ class Scheduler:
             self._looks = 0
             await self._mark(idle=False)
         return 0 if self._pool.free > 0 and self._more else GATHER_SECONDS
-
-    def _worth_gathering(self, free: int) -> bool:
-        """Whether to let a few more slots come free first: once, and only while most of the pool is busy."""
-        if self._gathered or free * 4 >= self._pool.capacity:
-            return False
-        self._gathered = True
-        return True
 
     async def _nothing_found(self) -> float | None:
         again_in = None if self._again_in is None else max(self._again_in, SOONEST)

@@ -10,7 +10,7 @@ import pytest
 
 from jobservice.lifecycle.claim import Claim
 from jobservice.pool.slot_time import SlotTime
-from jobservice.scheduler.scheduler import Scheduler
+from jobservice.scheduler.scheduler import GATHER_SECONDS, Scheduler
 
 CAPACITY = 5
 
@@ -22,13 +22,14 @@ class Session:
 
 
 class Installation:
-    """A queue from which each claim takes so many jobs, all slots free each time; what the scheduler says to others."""
+    """A queue from which each claim takes so many jobs, so many slots free each time; what it says to others."""
 
-    def __init__(self, *taken: int) -> None:
+    def __init__(self, *taken: int, free: int = CAPACITY, capacity: int = CAPACITY) -> None:
         self.taken = list(taken)
+        self.claims = 0
         self.marks: list[bool] = []
         self.woken = 0
-        pool: Any = SimpleNamespace(free=CAPACITY, capacity=CAPACITY, slot_time=SlotTime(), start=lambda job, key: None)
+        pool: Any = SimpleNamespace(free=free, capacity=capacity, slot_time=SlotTime(), start=lambda job, key: None)
         parts: dict[str, Any] = {"session": Session(), "claimer": self, "daemons": self, "pool": pool}
         self.scheduler = Scheduler(
             daemon_id=UUID(int=1),
@@ -46,6 +47,7 @@ class Installation:
 
     async def claim(self, connection: Any, **given: Any) -> Claim:
         del connection, given
+        self.claims += 1
         card: Any = SimpleNamespace(job_id=None, tenant="t", queue="q", job_class="c", correlation_id=None)
         job: Any = SimpleNamespace(card=card, run=1)
         return Claim(jobs=(job,) * (self.taken.pop(0) if self.taken else 0))
@@ -92,3 +94,21 @@ async def test_submitters_go_on_waking_a_daemon_that_has_only_single_jobs(
         await made.scheduler.run_once()
 
     assert made.marks == marks
+
+
+async def test_single_slots_of_many_are_claimed_for_at_once_now_and_then_and_gather_where_they_come_in_a_stream(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("jobservice.scheduler.scheduler.time", SimpleNamespace(monotonic=lambda: now))
+    made = Installation(*[1] * 20, free=1, capacity=20)
+
+    for _ in range(4):
+        await made.scheduler.run_once()
+        now += 10 * GATHER_SECONDS
+    seldom, made.claims = made.claims, 0
+    for _ in range(40):
+        await made.scheduler.run_once()
+        now += GATHER_SECONDS / 10
+
+    assert (seldom, made.claims) == (4, 5)
