@@ -81,6 +81,20 @@ class Installation:
                 await asyncio.sleep(1.0)
                 spent = sum(self.server_seconds().values()) - before
 
+    @contextlib.asynccontextmanager
+    async def without_vacuum(self) -> AsyncIterator[None]:
+        """No vacuum by itself meanwhile; servers that are not private are left as they are."""
+        private = self.servers.stack is not None
+        try:
+            if private:
+                await self.database.execute("ALTER SYSTEM SET autovacuum = off")
+                await self.database.execute("SELECT pg_reload_conf()")
+            yield
+        finally:
+            if private:
+                await self.database.execute("ALTER SYSTEM RESET autovacuum")
+                await self.database.execute("SELECT pg_reload_conf()")
+
     def server_seconds(self) -> dict[str, float]:
         """Processor time of private servers so far."""
         pids = self.servers.stack.pids if self.servers.stack is not None else []
