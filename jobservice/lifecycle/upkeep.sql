@@ -1,6 +1,7 @@
 -- Statements of any daemon, on its own initiative. Their facts belong to nobody (`daemon_id` NULL): whoever sweeps publishes them.
 -- What is due is looked for with now(): clock_timestamp() may change within a scan, so no index can be searched by it, and a look
--- would read all that is not due yet.
+-- would read all that is not due yet. `ANY (ARRAY[x.id])` and `coalesce(…, false)` say to the planner that rows which were found are to be taken by
+-- their key, and not once more by the partial index that found them: see PINNED_PLANS.
 
 -- name: look(queues)^
 -- What there is to do, in one probe of each partial index: the only query that an idle daemon's upkeep sends. Whether something may be claimed is asked

@@ -51,10 +51,14 @@ async def plan(connection: asyncpg.Connection, name: str, *arguments: str) -> st
     return "\n".join(row[0] for row in rows)
 
 
-def scans(told: str) -> list[tuple[str, int]]:
-    """The indexes that were read, and how many rows each scan gave in all."""
+def scans(told: str) -> list[tuple[str, range]]:
+    """The indexes that were read, and how many rows each scan gave: before 18 it is told rounded, of each loop."""
     found = re.findall(r"(?:Scan|Backward) (?:Backward )?(?:using|on) (\w+).*?rows=([\d.]+) loops=(\d+)", told)
-    return [(index, round(float(rows) * int(loops))) for index, rows, loops in found]
+    return [(index, _about(float(rows) * int(loops), int(loops) // 2)) for index, rows, loops in found]
+
+
+def _about(rows: float, error: int) -> range:
+    return range(round(rows) - error, round(rows) + error + 1)
 
 
 async def test_a_page_touches_about_as_many_rows_as_it_shows(connection: asyncpg.Connection) -> None:
@@ -64,7 +68,7 @@ async def test_a_page_touches_about_as_many_rows_as_it_shows(connection: asyncpg
     ):
         told = await plan(connection, name, *tenant, *["NULL"] * 4, str(PAGE))
 
-        assert scans(told) == [(index, PAGE)], told
+        assert scans(told) == [(index, range(PAGE, PAGE + 1))], told
         assert ("Seq Scan" in told, "Sort" in told) == (False, False), told
 
 
@@ -77,7 +81,7 @@ async def test_waiting_jobs_are_counted_from_the_index_without_the_ended_ones(co
     told = await plan(connection, "get_stages", "true", wanted, "'{}'")
 
     counted = [rows for index, rows in scans(told) if index == "job_info_stage"]
-    assert counted == [STAGES * WAITING], told
+    assert [STAGES * WAITING in rows for rows in counted] == [True], told
     assert "Seq Scan" not in told
 
 
@@ -103,5 +107,5 @@ async def test_a_page_of_a_stages_jobs_reads_a_page_of_each_status(connection: a
 
     told = await plan(connection, "job_ids_of_stage", STATUSES, f"'{stage}'", "NULL", str(PAGE))
 
-    assert ("job_info_stage", PAGE + WAITING) in scans(told), told
+    assert any(index == "job_info_stage" and PAGE + WAITING in rows for index, rows in scans(told)), told
     assert "Seq Scan on job_info" not in told
