@@ -24,10 +24,10 @@ from jobservice.domain.names import clean_text
 from jobservice.domain.outcomes import Failed, HandedBack, Outcome, Succeeded
 from jobservice.lifecycle.claim import FIRST_CLAIM
 from jobservice.lifecycle.flush import FlushItem, RunKey
+from jobservice.lifecycle.flush_throttle import FlushThrottle
 from jobservice.lifecycle.flushing import Flushing, KeyTaken
 from jobservice.lifecycle.following import Follower
 from jobservice.lifecycle.telling import Telling, WriterListener
-from jobservice.pace import Pace
 from jobservice.sdk.progress import Progress
 from jobservice.store.session import Session
 
@@ -43,15 +43,6 @@ _REFUSED = "ResultRefused"
 """Error type of a job whose own end the database would not take."""
 HELD_UP_DELAY = 0.05
 """Seconds until a run whose row somebody held is tried again, when nothing else is to be written."""
-SHARE = 4
-"""Small flushes that follow each other take one part in so many of the time: one costs nearly the same for 1 and for 20
-runs, and what it costs is missing where the next jobs are claimed. No job starts later for it."""
-ALLOWANCE = 0.010
-"""Seconds that flushes may owe before one has to gather: single jobs never wait."""
-LONGEST_GATHERING = 0.020
-"""Seconds that one flush costs at most: it may itself have waited long, for a row."""
-MANY = 32
-"""Reports that make a flush worth it whatever is owed."""
 
 
 class RunLike(Protocol):
@@ -94,8 +85,7 @@ class StatusWriter:
             daemon_id=daemon_id, publish=publish, listener=listener, due_soon=due_soon, first_published=first_published
         )
         self._wake = wake
-        self._pace = Pace(allowance=ALLOWANCE)
-        self._gathers = False
+        self._throttle = FlushThrottle()
         self._pending: dict[RunKey, FlushItem] = {}
         self._in_flight: dict[RunKey, FlushItem] = {}
         self._held_up: dict[RunKey, FlushItem] = {}
@@ -145,9 +135,7 @@ class StatusWriter:
 
     async def run_in_turn(self) -> float | None:
         """A flush, unless little has gathered in a stream of flushes: then the seconds until it is worth one."""
-        wait = self._pace.wait(time.monotonic()) if 0 < len(self._pending) < MANY else 0.0
-        self._gathers = wait > 0
-        return wait or await self.run_once()
+        return self._throttle.wait(len(self._pending)) or await self.run_once()
 
     async def run_once(self) -> float | None:
         """One flush of what has gathered. Raises UnavailableError; then all is kept for the next."""
@@ -166,7 +154,7 @@ class StatusWriter:
         began = time.monotonic()
         try:
             await self._write(items, confirmed)
-            self._pace.spend(began, min(LONGEST_GATHERING, SHARE * (time.monotonic() - began)))
+            self._throttle.flushed(began)
         except BaseException:
             self._confirmed = confirmed + self._confirmed
             self._telling.doubt(self._in_flight)
@@ -194,7 +182,7 @@ class StatusWriter:
     def _put(self, item: FlushItem) -> None:
         self._pending[item.key] = item
         self._empty.clear()
-        if not self._gathers or len(self._pending) >= MANY:
+        if not self._throttle.holds(len(self._pending)):
             self._wake()
 
     def _take(self) -> list[FlushItem]:

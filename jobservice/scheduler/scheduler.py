@@ -15,10 +15,10 @@ import structlog
 
 from jobservice.domain.facts import Committed
 from jobservice.lifecycle.claim import Claim, Claimer
-from jobservice.pace import Pace
 from jobservice.pool.pool import Pool
 from jobservice.store.daemons import Daemons
 from jobservice.store.session import Session
+from jobservice.throttle import Throttle
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +76,7 @@ class Scheduler:
         self._more = True
         """Whether free slots are all that a claim needs to bring more."""
         self._idle = False
-        self._pace = Pace(allowance=GATHER_SECONDS)
+        self._throttle = Throttle(allowance=GATHER_SECONDS)
         self._again_in: float | None = None
         self._left_alone: dict[str, float] = {}
         self._released: set[tuple[str, str]] = set()
@@ -110,9 +110,9 @@ class Scheduler:
             return FULL_SECONDS if self._pool.full else None
         if free * 4 < self._pool.capacity:
             now = time.monotonic()
-            if wait := self._pace.wait(now):
+            if wait := self._throttle.wait(now):
                 return wait
-            self._pace.spend(now, GATHER_SECONDS)
+            self._throttle.spend(now, GATHER_SECONDS)
         self._more = True
         found = await self._claim_for(free)
         found_before, self._found_before = self._found_before, found > 0

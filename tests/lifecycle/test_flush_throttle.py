@@ -10,7 +10,8 @@ from factory import held_run, make_job
 
 from jobservice.domain.outcomes import Succeeded
 from jobservice.domain.states import JobStatus
-from jobservice.lifecycle.status_writer import ALLOWANCE, LONGEST_GATHERING, MANY, StatusWriter
+from jobservice.lifecycle.flush_throttle import ALLOWANCE, LONGEST_GATHERING, MANY
+from jobservice.lifecycle.status_writer import StatusWriter
 
 
 class Clock:
@@ -27,7 +28,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr("jobservice.lifecycle.status_writer.time", SimpleNamespace(monotonic=made.monotonic))
+    for module in ("status_writer", "flush_throttle"):
+        monkeypatch.setattr(f"jobservice.lifecycle.{module}.time", SimpleNamespace(monotonic=made.monotonic))
     return made
 
 

@@ -1,28 +1,28 @@
-"""A pace lets through what comes now and then, and holds a stream to what it earns."""
+"""A throttle lets through what comes now and then, and holds a stream to what it earns."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobservice.pace import Pace
+from jobservice.throttle import Throttle
 
 COST, ALLOWANCE = 0.004, 0.010
 
 
 def test_what_comes_seldom_never_waits() -> None:
-    pace = Pace(allowance=ALLOWANCE)
+    throttle = Throttle(allowance=ALLOWANCE)
 
     for now in (1.0, 1.0 + COST, 7.0, 7.5):
-        assert pace.wait(now) == 0
-        pace.spend(now, COST)
+        assert throttle.wait(now) == 0
+        throttle.spend(now, COST)
 
 
 def test_a_stream_is_let_through_until_the_allowance_is_owed_and_then_as_fast_as_it_is_earned() -> None:
-    pace, now, went = Pace(allowance=ALLOWANCE), 5.0, []
+    throttle, now, went = Throttle(allowance=ALLOWANCE), 5.0, []
 
     for _ in range(8):
-        now += pace.wait(now)
+        now += throttle.wait(now)
         went.append(round(now - 5.0, 6))
-        pace.spend(now, COST)
+        throttle.spend(now, COST)
 
     assert went == [0, 0, 0, 0.002, 0.006, 0.010, 0.014, 0.018]
 
@@ -31,12 +31,12 @@ def test_a_stream_is_let_through_until_the_allowance_is_owed_and_then_as_fast_as
 def test_in_any_time_no_more_is_spent_than_is_earned_in_it_but_for_the_allowance_and_the_last(
     comings: list[tuple[float, float]],
 ) -> None:
-    pace, now, spent = Pace(allowance=ALLOWANCE), 100.0, []
+    throttle, now, spent = Throttle(allowance=ALLOWANCE), 100.0, []
     for pause, cost in comings:
         now += pause
-        now += pace.wait(now)
+        now += throttle.wait(now)
         spent.append((now, cost))
-        pace.spend(now, cost)
+        throttle.spend(now, cost)
 
     for first, (begin, _) in enumerate(spent):
         total = 0.0

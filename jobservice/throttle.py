@@ -1,11 +1,11 @@
-"""A pace: what comes now and then never waits, a stream comes in batches.
+"""A throttle: what comes now and then never waits, a stream comes in batches.
 
 The generic cell rate algorithm (ITU-T I.371) as a meter of seconds: one number, the moment at which all that was spent
 is earned again.
 """
 
 
-class Pace:
+class Throttle:
     """Lets go at once while no more than `allowance` seconds are owed, and says of the rest how long it has to wait."""
 
     def __init__(self, *, allowance: float) -> None:
