@@ -126,6 +126,7 @@ class Parts:
             wake=lambda: self._writer_loop.wake(),
             due_soon=lambda: self.housekeeping.due_soon(),
             first_published=first_published(submissions=self._settings.events.submissions),
+            awaited=lambda: self.scheduler.awaits_commits,
         )
         self._writer_loop = Loop(name="writer", run_once=self.writer.run_in_turn, interval=FLUSH_INTERVAL)
         self.publishing = Publishing(

@@ -1,6 +1,7 @@
 """When a flush of little is worth it: single reports leave at once, those in a stream of small flushes gather."""
 
 import time
+from collections.abc import Callable
 
 from jobservice.throttle import Throttle
 
@@ -9,7 +10,7 @@ SHARE = 4
 runs, and what it costs is missing where the next jobs are claimed. No job starts later for it."""
 ALLOWANCE = 0.010
 """Seconds that flushes may owe before one has to gather: single jobs never wait."""
-LONGEST_GATHERING = 0.020
+LONGEST_GATHERING = 0.008
 """Seconds that one flush costs at most: it may itself have waited long, for a row."""
 MANY = 32
 """Reports that make a flush worth it whatever is owed."""
@@ -18,19 +19,21 @@ MANY = 32
 class FlushThrottle:
     """Asked by the writer's loop before each flush; `holds` whenever another report comes."""
 
-    def __init__(self) -> None:
+    def __init__(self, awaited: Callable[[], bool]) -> None:
+        """`awaited`: whether somebody waits for ends to be committed: a limit, or a daemon with nothing else to do."""
+        self._awaited = awaited
         self._throttle = Throttle(allowance=ALLOWANCE)
         self._waits = False
 
     def wait(self, reports: int) -> float:
         """Seconds until so many reports are worth a flush; 0: now."""
-        wait = self._throttle.wait(time.monotonic()) if 0 < reports < MANY else 0.0
+        wait = self._throttle.wait(time.monotonic()) if 0 < reports < MANY and not self._awaited() else 0.0
         self._waits = wait > 0
         return wait
 
     def holds(self, reports: int) -> bool:
         """Whether the loop waits already, and need not be woken for so many."""
-        return self._waits and reports < MANY
+        return self._waits and reports < MANY and not self._awaited()
 
     def flushed(self, began: float) -> None:
         """A flush that began then, by the monotonic clock, has been written."""

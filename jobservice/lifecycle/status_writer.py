@@ -75,9 +75,11 @@ class StatusWriter:
         wake: Callable[[], None],
         due_soon: Callable[[], None] | None = None,
         first_published: int = FIRST_CLAIM,
+        awaited: Callable[[], bool] = lambda: False,
     ) -> None:
         """`due_soon` is called when a job waits for its next attempt: its date may be nearer than anybody knows.
 
+        `awaited`: whether ends that are committed are what the next claims wait for; they do not gather then.
         `first_published`: a claim with a higher sequence says that something of the job may have been published before.
         """
         self._flushing = Flushing(session=session, daemon_id=daemon_id, schema=schema, follower=follower)
@@ -85,7 +87,7 @@ class StatusWriter:
             daemon_id=daemon_id, publish=publish, listener=listener, due_soon=due_soon, first_published=first_published
         )
         self._wake = wake
-        self._throttle = FlushThrottle()
+        self._throttle = FlushThrottle(awaited)
         self._pending: dict[RunKey, FlushItem] = {}
         self._in_flight: dict[RunKey, FlushItem] = {}
         self._held_up: dict[RunKey, FlushItem] = {}

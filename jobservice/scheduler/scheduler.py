@@ -85,6 +85,11 @@ class Scheduler:
         self.claimed_at: float | None = None
         """`time.monotonic()` of the last claim that was answered."""
 
+    @property
+    def awaits_commits(self) -> bool:
+        """Whether free slots are not enough: a limit, or an empty queue, may need the committed end of a run."""
+        return not self._more
+
     def slot_freed(self) -> None:
         """A run has ended; its end is not committed yet."""
         if self._more:

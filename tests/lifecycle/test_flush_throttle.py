@@ -71,6 +71,19 @@ async def test_single_ends_in_a_stream_gather_until_the_writer_may_go_on(
     assert len(told.settled_runs) == written + 4
 
 
+async def test_ends_that_claims_wait_for_do_not_gather(
+    connection: asyncpg.Connection, daemon: UUID, writer_of: Any, clock: Clock
+) -> None:
+    writer, told = writer_of(daemon)
+    writer._throttle._awaited = lambda: True
+
+    for _ in range(10):
+        await end(connection, daemon, writer)
+        await writer.run_in_turn()
+
+    assert len(told.settled_runs) == 10
+
+
 async def test_many_ends_are_written_at_once_and_wake_the_writer_whatever_was_flushed_before(
     connection: asyncpg.Connection, daemon: UUID, writer_of: Any, clock: Clock
 ) -> None:
