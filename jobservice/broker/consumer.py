@@ -15,6 +15,7 @@ import structlog
 from jobservice.broker.backoff import Backoff
 from jobservice.broker.connection import BrokerLink
 from jobservice.broker.driver import call
+from jobservice.broker.gathering import Gathering
 from jobservice.broker.incoming import Incoming
 from jobservice.broker.intake import Intake
 from jobservice.broker.settlement import Settlement
@@ -46,7 +47,9 @@ class GroupConsumer:
         prefetch: int = 200,
         watch: float = 30.0,
         backoff: Backoff | None = None,
+        gathering: Gathering | None = None,
     ) -> None:
+        """`gathering`: when what is there is worth a group; without it always."""
         self._link = link
         self._watch = watch
         self._queue = queue
@@ -55,6 +58,7 @@ class GroupConsumer:
         self._group = group
         self._prefetch = prefetch
         self._backoff = backoff or Backoff(first=0.2, longest=10.0)
+        self._gathering = gathering or Gathering(patience=0)
         self._paused = False
         self._stopping = False
         self._changed = asyncio.Event()
@@ -96,7 +100,7 @@ class GroupConsumer:
                 await self._wait_until_wanted()
                 continue
             intake: Intake | None = None
-            since = asyncio.get_running_loop().time()
+            since = self._now()
             try:
                 if interrupted:
                     await self._link.set_up_again()  # the queue may be gone
@@ -115,7 +119,7 @@ class GroupConsumer:
                 if intake is not None:
                     await intake.close()
             interrupted = True
-            if asyncio.get_running_loop().time() - since > self._backoff.longest:
+            if self._now() - since > self._backoff.longest:
                 self._backoff.reset()
             await self._pause_for(self._backoff.next())
 
@@ -150,11 +154,20 @@ class GroupConsumer:
             elif not intake.consuming:
                 await intake.consume()
             if intake.waiting and not self._paused:
-                await self._hand_over(intake)
+                if wait := self._gathering.wait(intake.waiting, self._now()):
+                    await self._wait_for_more(wait)
+                else:
+                    await self._hand_over(intake)
                 continue
             self._changed.clear()
             if not intake.wants_attention(paused=self._paused) and not self._stopping:
                 await self._wait_for_change(intake)
+
+    async def _wait_for_more(self, seconds: float) -> None:
+        self._changed.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
 
     async def _wait_for_change(self, intake: Intake) -> None:
         try:
@@ -186,6 +199,7 @@ class GroupConsumer:
             raise RuntimeError(f"the handler of {self._queue} left {undecided} messages undecided")
         await self._settled()
         self._settling = asyncio.create_task(self._settle_all(group, intake), name=f"consumer-settle-{self._queue}")
+        self._gathering.handed_over(len(group), there=intake.waiting, now=self._now())
 
     async def _settle_all(self, group: Sequence[Incoming], intake: Intake) -> None:
         """On its own while the next group is handled; breaking, it gives back what is not settled."""
@@ -220,11 +234,13 @@ class GroupConsumer:
             else:
                 return
 
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
     async def _pause_for(self, seconds: float) -> None:
         """A back-off that a stop ends early."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + seconds
-        while not self._stopping and (left := until - loop.time()) > 0:
+        until = self._now() + seconds
+        while not self._stopping and (left := until - self._now()) > 0:
             self._changed.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), left)

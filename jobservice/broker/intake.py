@@ -43,13 +43,13 @@ class Intake:
         return self._tag is not None
 
     @property
-    def waiting(self) -> bool:
-        """Whether something was delivered and not taken."""
-        return bool(self._buffer)
+    def waiting(self) -> int:
+        """How many messages were delivered and not taken."""
+        return len(self._buffer)
 
     def wants_attention(self, *, paused: bool) -> bool:
         """Whether there is something to do at once."""
-        return not self.open or (self.waiting and not paused) or self.consuming == paused
+        return not self.open or (self.waiting > 0 and not paused) or self.consuming == paused
 
     async def consume(self, *, acknowledged: bool = True) -> None:
         """Have the broker deliver; without `acknowledged` it forgets what it has sent."""

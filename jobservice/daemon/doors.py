@@ -6,6 +6,7 @@ from uuid import UUID
 
 from jobservice.broker.connection import BrokerLink
 from jobservice.broker.consumer import GroupConsumer, Handler
+from jobservice.broker.gathering import Gathering
 from jobservice.broker.names import BrokerNames
 from jobservice.broker.queue_size import queue_size
 from jobservice.broker.settlement import Settlement
@@ -47,7 +48,13 @@ class Doors:
         }
         self._consumers = [
             GroupConsumer(
-                link=self._link, queue=queue, handler=door, settlement=settlement, group=GROUP, prefetch=PREFETCH
+                link=self._link,
+                queue=queue,
+                handler=door,
+                settlement=settlement,
+                group=GROUP,
+                prefetch=PREFETCH,
+                gathering=Gathering() if queue == names.submissions else None,
             )
             for queue, door in doors.items()
         ]
