@@ -20,6 +20,7 @@ from uuid import UUID
 import structlog
 
 from jobservice.domain.facts import JobCard
+from jobservice.leases.full_look import FullLook
 from jobservice.pool.in_flight import InFlight, RunKey
 from jobservice.store.daemons import Daemons, LiveJob
 from jobservice.store.outbox import Outbox
@@ -69,6 +70,7 @@ class Comparison:
         self._in_flight = in_flight
         self._writer = writer
         self._relay = relay
+        self._full_look = FullLook()
         self._strange_rows: set[int] = set()
         self._quiet = False
         self._spared = 0
@@ -84,11 +86,16 @@ class Comparison:
             return None
         self._spared = 0
         self._quiet = False
+        full = self._full_look.due
         async with self._session.use() as connection:
             held_before = self._in_flight.keys
-            live = await self._daemons.live_jobs(connection, self._daemon_id)
+            live = await self._daemons.live_jobs(
+                connection, self._daemon_id, held={job_id for job_id, _ in held_before}, full=full
+            )
             own_rows = [] if self._relay.behind else await self._outbox.own_ids(connection, self._daemon_id)
             self._compare_jobs(live, held_before)
+        if full:
+            self._full_look.done()
         self._compare_rows(own_rows)
         self._quiet = not (live or own_rows or held_before)
         return None

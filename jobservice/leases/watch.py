@@ -12,6 +12,7 @@ from uuid import UUID
 
 import structlog
 
+from jobservice.leases.full_look import FullLook
 from jobservice.lifecycle.rescue import Rescuer
 from jobservice.store.daemons import Daemons
 from jobservice.store.session import Session
@@ -72,15 +73,19 @@ class Watch:
         self._rescuer = rescuer
         self._stillness = stillness
         self._rescued = rescued
+        self._full_look = FullLook()
 
     async def run_once(self) -> float | None:
         """One look at all others, and the rescue of what it finds. Raises UnavailableError."""
+        full = self._full_look.due
         try:
             async with self._session.use() as connection:
-                others = await self._daemons.others(connection, self._daemon_id)
+                others = await self._daemons.others(connection, self._daemon_id, full=full)
         except BaseException:
             self._stillness.forget()
             raise
+        if full:
+            self._full_look.done()
         orphans = others.orphans
         for daemon_id, counter in self._stillness.look(dict(others.counters), time.monotonic()):
             async with self._session.use() as connection:

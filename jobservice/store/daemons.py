@@ -1,6 +1,6 @@
 """The daemons' rows: registration, heartbeat, and what the rows say of a daemon's jobs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -93,20 +93,23 @@ class Daemons:
         """The end in good order."""
         await self._sql.leave(connection, id=daemon_id)
 
-    async def others(self, connection: asyncpg.Connection, daemon_id: UUID) -> Others:
-        """What there is to watch, in one query."""
+    async def others(self, connection: asyncpg.Connection, daemon_id: UUID, *, full: bool) -> Others:
+        """What there is to watch, in one query; not `full`: of the live jobs those that the claims' books know."""
         counters: dict[UUID, int] = {}
         orphans = False
-        async for row in self._sql.others(connection, id=daemon_id):
+        async for row in self._sql.others(connection, id=daemon_id, full=full):
             if row["id"] is None:
                 orphans = row["orphans"]
             else:
                 counters[row["id"]] = row["counter"]
         return Others(counters, orphans)
 
-    async def live_jobs(self, connection: asyncpg.Connection, daemon_id: UUID) -> list[LiveJob]:
-        """All live jobs that name this daemon."""
-        return [_live(row) async for row in self._sql.live_jobs(connection, id=daemon_id)]
+    async def live_jobs(
+        self, connection: asyncpg.Connection, daemon_id: UUID, *, held: Iterable[UUID], full: bool
+    ) -> list[LiveJob]:
+        """The live jobs that name this daemon; not `full`: those that it holds or the claims' books know."""
+        rows = self._sql.live_jobs(connection, id=daemon_id, held=list(held), full=full)
+        return [_live(row) async for row in rows]
 
     async def class_known_elsewhere(
         self, connection: asyncpg.Connection, daemon_id: UUID, queue: str, job_class: str

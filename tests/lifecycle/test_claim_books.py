@@ -8,6 +8,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 from databases import Connect
+from doors import eventually
 from factory import SETTLER, make_daemon, make_job, make_queue
 from impatience import replace_claim
 
@@ -22,6 +23,7 @@ FINISH = """UPDATE jobservice.job_info SET status = 'SUCCEEDED', start_date = cl
                    percent_completed = 100 WHERE id = ANY ($1::uuid[])"""
 ENTRIES = """SELECT sum(pg_stat_get_xact_tuples_returned(c.oid))::bigint FROM pg_class c
              WHERE c.relnamespace = 'jobservice'::regnamespace AND c.relkind = 'i'"""
+ALL_ENDED = "SELECT pg_snapshot_xmin(pg_current_snapshot()) > $1::text::xid8"
 
 
 async def claim(
@@ -103,6 +105,10 @@ async def test_a_reader_of_calls_does_not_meet_those_that_were_taken_in_under_an
     for _ in range(30):
         await connection.executemany(SUBMIT, 100 * [(json.dumps({"job_class": "Nap"}),)])
         await claim(connection, daemon, 1)
+    # The bound moves up to the oldest transaction that writes, and other tests have some on this server.
+    last = await connection.fetchval("SELECT pg_current_xact_id()::text")
+    await eventually(lambda: connection.fetchval(ALL_ENDED, last))
+    await claim(connection, daemon, 1)
 
     await submit(connection, "acme")
     read, _ = await entries_read(connection, daemon, [])

@@ -264,6 +264,7 @@ async def a_step(connection: asyncpg.Connection) -> None:
         pass
 
 
+DAEMONS = Daemons(schema="jobservice")
 UPKEEP: dict[str, tuple[Callable[[asyncpg.Connection], Awaitable[Any]], int, tuple[str, ...]]] = {
     "look": (
         lambda c: upkeep().look(c, ["none", "default"]),
@@ -296,8 +297,18 @@ UPKEEP: dict[str, tuple[Callable[[asyncpg.Connection], Awaitable[Any]], int, tup
         60,
         ("job_info_live_turn", "job_info_pkey"),
     ),
-    "watch": (lambda c: Daemons(schema="jobservice").others(c, LIVE_DAEMON), 60, ("job_info_live_turn",)),
-    "compare": (lambda c: Daemons(schema="jobservice").live_jobs(c, LIVE_DAEMON), 60, ("job_info_live_turn",)),
+    "watch": (lambda c: DAEMONS.others(c, LIVE_DAEMON, full=False), 60, ("job_info_live_turn",)),
+    "watch, a full look": (lambda c: DAEMONS.others(c, LIVE_DAEMON, full=True), 60, ("job_info_live_turn",)),
+    "compare": (
+        lambda c: DAEMONS.live_jobs(c, LIVE_DAEMON, held=(), full=False),
+        100,
+        ("job_info_live_turn", "job_info_pkey"),
+    ),
+    "compare, a full look": (
+        lambda c: DAEMONS.live_jobs(c, LIVE_DAEMON, held=(), full=True),
+        100,
+        ("job_info_live_turn", "job_info_pkey"),
+    ),
     "backlog": (
         lambda c: Backlog(schema="jobservice").of(c, ["default"]),
         10_000,

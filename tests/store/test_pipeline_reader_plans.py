@@ -64,7 +64,7 @@ def _about(rows: float, error: int) -> range:
 async def test_a_page_touches_about_as_many_rows_as_it_shows(connection: asyncpg.Connection) -> None:
     for name, tenant, index in (
         ("find_pipeline_ids", [], "pipeline_pkey"),
-        ("find_pipeline_ids_of_tenant", ["'t7'"], "pipeline_list"),
+        ("find_pipeline_ids_of_tenant", ["'t7'"], "pipeline_of_tenant"),
     ):
         told = await plan(connection, name, *tenant, *["NULL"] * 4, str(PAGE))
 
