@@ -38,6 +38,7 @@ class HeldRun:
     card: JobCard
     started_at: float | None = None
     progress: Progress = field(default_factory=Progress)
+    has_key: bool = False
 
     @property
     def claimed(self) -> "HeldRun":

@@ -221,6 +221,7 @@ class Parts:
             doubt=self.compare,
             withheld=lambda: self.workspace_watch.withheld,
             wake=lambda: self.scheduler_loop.wake(),
+            awaits=lambda: self._writer_loop.wake(),
             poll=settings.daemon.poll,
         )
         self.scheduler_loop = Loop(

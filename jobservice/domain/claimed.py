@@ -35,3 +35,5 @@ class ClaimedJob:
     user_metadata: str
     created_date: datetime
     stage: ClaimedStage | None = None
+    has_key: bool = False
+    """Whether others of its concurrency key may wait for the commit of its end."""

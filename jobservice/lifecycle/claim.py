@@ -139,4 +139,5 @@ def _job(row: asyncpg.Record, card: JobCard, stage: ClaimedStage | None) -> Clai
         user_metadata=row["user_metadata"],
         created_date=row["created_date"],
         stage=stage,
+        has_key=row["concurrency_key"] is not None,
     )

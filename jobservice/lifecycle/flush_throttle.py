@@ -24,16 +24,23 @@ class FlushThrottle:
         self._awaited = awaited
         self._throttle = Throttle(allowance=ALLOWANCE)
         self._waits = False
+        self._hurry = False
+
+    def hurry(self) -> None:
+        """Somebody waits for one of the reports of the next flush."""
+        self._hurry = True
 
     def wait(self, reports: int) -> float:
         """Seconds until so many reports are worth a flush; 0: now."""
-        wait = self._throttle.wait(time.monotonic()) if 0 < reports < MANY and not self._awaited() else 0.0
+        gathers = 0 < reports < MANY and not self._hurry and not self._awaited()
+        wait = self._throttle.wait(time.monotonic()) if gathers else 0.0
         self._waits = wait > 0
+        self._hurry = False
         return wait
 
     def holds(self, reports: int) -> bool:
         """Whether the loop waits already, and need not be woken for so many."""
-        return self._waits and reports < MANY and not self._awaited()
+        return self._waits and reports < MANY and not self._hurry and not self._awaited()
 
     def flushed(self, began: float) -> None:
         """A flush that began then, by the monotonic clock, has been written."""

@@ -120,6 +120,8 @@ class StatusWriter:
         """The run's end; together with its start where that was not flushed yet."""
         info = run.progress.info
         told = info.text(run.started_at) if info is not None else None
+        if run.claimed.has_key:
+            self._throttle.hurry()
         self._put(FlushItem(run.job_id, run.run, run.claimed.card, run.started_at, outcome, told))
 
     def hand_back(self, job_id: UUID, run: int, card: JobCard, reason: str) -> None:

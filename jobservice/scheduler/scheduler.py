@@ -54,11 +54,12 @@ class Scheduler:
         doubt: Callable[[], None],
         withheld: Callable[[], Sequence[str]],
         wake: Callable[[], None],
+        awaits: Callable[[], None],
         poll: float,
     ) -> None:
         """`withheld` are job classes that this daemon knows and cannot run now; `poll` is the loop's interval.
 
-        `wake` has `run_once` called now.
+        `wake` has `run_once` called now; `awaits` is told when `awaits_commits` becomes true.
         """
         self._session = session
         self._claimer = claimer
@@ -70,11 +71,14 @@ class Scheduler:
         self._doubt = doubt
         self._withheld = withheld
         self._wake = wake
+        self._awaits = awaits
         self._poll = poll
         self._looks = 0
         self._found_before = False
         self._more = True
-        """Whether free slots are all that a claim needs to bring more."""
+        """Whether free slots are all that a claim needs to bring more; true while one is under way."""
+        self.awaits_commits = False
+        """Whether the last claim brought less than it had slots for: a limit, or an empty queue, may await ends."""
         self._idle = False
         self._throttle = Throttle(allowance=GATHER_SECONDS)
         self._again_in: float | None = None
@@ -84,11 +88,6 @@ class Scheduler:
         """Set by a drain: nothing is claimed any more."""
         self.claimed_at: float | None = None
         """`time.monotonic()` of the last claim that was answered."""
-
-    @property
-    def awaits_commits(self) -> bool:
-        """Whether free slots are not enough: a limit, or an empty queue, may need the committed end of a run."""
-        return not self._more
 
     def slot_freed(self) -> None:
         """A run has ended; its end is not committed yet."""
@@ -167,6 +166,9 @@ class Scheduler:
                 if got == slots:
                     still.append(queue)
             asking = still
+        awaited, self.awaits_commits = self.awaits_commits, found < free
+        if self.awaits_commits and not awaited:
+            self._awaits()
         return found
 
     async def _claim(self, queue: str, slots: int) -> int:

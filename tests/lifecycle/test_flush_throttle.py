@@ -1,5 +1,6 @@
 """Reports of single runs are written at once; in a stream they gather, and none is left waiting."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -82,6 +83,21 @@ async def test_ends_that_claims_wait_for_do_not_gather(
         await writer.run_in_turn()
 
     assert len(told.settled_runs) == 10
+
+
+async def test_the_end_of_a_run_whose_key_others_wait_for_does_not_gather_and_takes_the_others_along(
+    connection: asyncpg.Connection, daemon: UUID, writer_of: Any, clock: Clock
+) -> None:
+    writer, told = writer_of(daemon)
+    while not await writer.run_in_turn():
+        await end(connection, daemon, writer)
+    written = len(told.settled_runs)
+    job_id = await make_job(connection, JobStatus.RUNNING, daemon=daemon)
+
+    writer.finish(replace(held_run(job_id, 1), has_key=True), Succeeded())
+    await writer.run_in_turn()
+
+    assert len(told.settled_runs) == written + 2
 
 
 async def test_many_ends_are_written_at_once_and_wake_the_writer_whatever_was_flushed_before(

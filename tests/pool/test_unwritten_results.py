@@ -48,7 +48,7 @@ async def test_no_more_are_claimed_until_enough_results_are_committed(bench: Ben
 async def test_a_scheduler_looks_again_soon_when_only_commits_are_in_its_way(full: bool, waits: float | None) -> None:
     pool: Any = SimpleNamespace(free=0, full=full)
     parts: dict[str, Any] = {"session": None, "claimer": None, "daemons": None, "publish": None, "pool": pool}
-    parts |= {"doubt": lambda: None, "wake": lambda: None, "withheld": tuple}
+    parts |= {"doubt": lambda: None, "wake": lambda: None, "awaits": lambda: None, "withheld": tuple}
     scheduler = Scheduler(daemon_id=UUID(int=1), queues=["default"], poll=1.0, **parts)
 
     assert await scheduler.run_once() == waits

@@ -51,6 +51,7 @@ def scheduler_of(*seconds: float | None) -> tuple[Scheduler, Books]:
         doubt=lambda: None,
         withheld=tuple,
         wake=lambda: None,
+        awaits=lambda: None,
         poll=POLL,
         **parts,
     )

@@ -31,7 +31,7 @@ async def test_each_look_of_a_nearly_full_daemon_fails_while_the_database_is_awa
     monkeypatch.setattr("jobservice.scheduler.scheduler.time", SimpleNamespace(monotonic=lambda: now))
     pool: Any = SimpleNamespace(free=1, capacity=20, slot_time=SlotTime())
     parts: dict[str, Any] = {"claimer": None, "daemons": None, "publish": None, "session": AwaySession(), "pool": pool}
-    parts |= {"doubt": lambda: None, "wake": lambda: None, "withheld": tuple}
+    parts |= {"doubt": lambda: None, "wake": lambda: None, "awaits": lambda: None, "withheld": tuple}
     scheduler = Scheduler(daemon_id=UUID(int=1), queues=["default"], poll=1.0, **parts)
 
     for _ in range(3):

@@ -29,6 +29,10 @@ class Installation:
         self.claims = 0
         self.marks: list[bool] = []
         self.woken = 0
+        self.awaited: list[int] = []
+        """After which claims it was told that committed ends are awaited."""
+        self.awaiting: list[bool] = []
+        """Whether they were, at each claim."""
         pool: Any = SimpleNamespace(free=free, capacity=capacity, slot_time=SlotTime(), start=lambda job, key: None)
         parts: dict[str, Any] = {"session": Session(), "claimer": self, "daemons": self, "pool": pool}
         self.scheduler = Scheduler(
@@ -38,6 +42,7 @@ class Installation:
             doubt=lambda: None,
             withheld=tuple,
             wake=self.wake,
+            awaits=lambda: self.awaited.append(self.claims),
             poll=1.0,
             **parts,
         )
@@ -48,6 +53,7 @@ class Installation:
     async def claim(self, connection: Any, **given: Any) -> Claim:
         del connection, given
         self.claims += 1
+        self.awaiting.append(self.scheduler.awaits_commits)
         card: Any = SimpleNamespace(job_id=None, tenant="t", queue="q", job_class="c", correlation_id=None)
         job: Any = SimpleNamespace(card=card, run=1)
         return Claim(jobs=(job,) * (self.taken.pop(0) if self.taken else 0))
@@ -76,6 +82,17 @@ async def test_a_run_wakes_it_by_its_slot_where_more_may_be_queued_and_else_by_i
     made.scheduler.release(None)
 
     assert (by_slot, made.woken - by_slot) == (freed, ended)
+
+
+async def test_ends_are_awaited_once_a_claim_brought_less_than_it_had_slots_for_until_one_does_not() -> None:
+    made = Installation(CAPACITY, 1, 1, CAPACITY, 0)
+
+    for _ in range(5):
+        await made.scheduler.run_once()
+
+    assert made.awaiting == [False, False, True, True, False]  # while a claim is under way, what the one before says
+    assert made.awaited == [2, 5]
+    assert made.scheduler.awaits_commits
 
 
 @pytest.mark.parametrize(
