@@ -10,7 +10,7 @@ from benchmarks.speed.drains import Drain
 from benchmarks.speed.figures import Figures
 from benchmarks.speed.idleness import idle, idle_memory
 from benchmarks.speed.installation import Installation, daemons, installation
-from benchmarks.speed.latencies import starts, stops
+from benchmarks.speed.latencies import bare_starts, starts, stops
 from benchmarks.speed.machine import machine, versions
 from benchmarks.speed.open_load import steady_load
 from benchmarks.speed.submissions import by_amqp, by_client, by_sql
@@ -47,6 +47,7 @@ async def one_daemon(made: Installation, arguments: argparse.Namespace, figures:
         await made.resume()
         await made.settle()
         await starts(made, arguments.singles, figures)
+        await bare_starts(made, arguments.singles, figures)
         await stops(made, arguments.singles, figures)
         await idle(made, pids, arguments.seconds, figures)
         rate = figures.median("confirmed all") / 2

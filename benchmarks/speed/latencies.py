@@ -8,11 +8,25 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 import aiormq
+import asyncpg
 
 from benchmarks.speed.figures import Figures
 from benchmarks.speed.installation import PREFIX, SUBMIT, Installation
 
 EVENT_SECONDS = 30.0
+REST_SECONDS = 0.06
+"""About what passes between two single jobs, until the first one's events are confirmed and its daemon waits again."""
+_BARE_TABLE = """
+    CREATE TABLE jobservice.bare_start (
+      id bigserial PRIMARY KEY, queued boolean DEFAULT true, created timestamptz DEFAULT clock_timestamp());
+    CREATE INDEX ON jobservice.bare_start (id) WHERE queued"""
+_BARE_SUBMIT = """
+    WITH row AS (INSERT INTO jobservice.bare_start DEFAULT VALUES RETURNING id)
+    SELECT pg_notify('jobservice_bare', id::text) FROM row"""
+_BARE_START = """
+    UPDATE jobservice.bare_start SET queued = false
+    WHERE id = (SELECT id FROM jobservice.bare_start WHERE queued ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)
+    RETURNING extract(epoch FROM clock_timestamp() - created)::float8"""
 
 
 async def starts(made: Installation, count: int, figures: Figures) -> None:
@@ -33,6 +47,27 @@ async def starts(made: Installation, count: int, figures: Figures) -> None:
             )
             figures.add("start", waited * 1000)
             await made.quiet()
+
+
+async def bare_starts(made: Installation, count: int, figures: Figures) -> None:
+    """What the least of a start costs at that pace: a row with a NOTIFY, and an UPDATE by the session that hears it.
+
+    A measure of the machine, which finds its processors asleep and its caches cold after each rest.
+    """
+    heard = asyncio.Event()
+    worker = await asyncpg.connect(made.servers.database_url)
+    try:
+        await worker.execute(_BARE_TABLE)
+        await worker.add_listener("jobservice_bare", lambda *_: heard.set())
+        for _ in range(count):
+            await asyncio.sleep(REST_SECONDS)
+            await made.database.execute(_BARE_SUBMIT)
+            await heard.wait()
+            heard.clear()
+            figures.add("bare", await worker.fetchval(_BARE_START) * 1000)
+    finally:
+        await worker.execute("DROP TABLE IF EXISTS jobservice.bare_start")
+        await worker.close()
 
 
 async def stops(made: Installation, count: int, figures: Figures) -> None:

@@ -40,6 +40,7 @@ def rows(capacity: int, default_capacity: int) -> list[Row]:
         Row("client running", "  by the Python client, beside one that runs them"),
         Row("start", "submit to RUNNING, idle, ms p50 / p99", "3 / 12", "1.5 / 4", 1, True),
         Row("event", "submit to RUNNING event, idle, ms p50 / p99", "6 / 25", "3 / 8", 1, True),
+        Row("bare", "  a row, a NOTIFY and an UPDATE at that pace", "", "", 1, True),
         Row("stop", "stop to ABORTED, ms p50 / p99", "", "", 1, True),
         Row("load", "start at half the drain rate, ms p50 / p99", "- / 250", "- / 60", 1, True),
         Row("idle queries", "idle daemon, transactions/s", "3", "1", 2),
