@@ -5,8 +5,9 @@ docs/lifecycle.md has the argument. The relay has two modes:
 
 - *direct*: batches come from memory, in the order of their commits; each batch whose jobs may have earlier facts in
   somebody else's outbox rows first publishes those.
-- *behind*, after any failure and when memory would grow: memory is dropped, and this daemon's own rows are read back
-  and published by id until none is left. Only then is memory used again.
+- *behind*, after any failure and when memory is full: nothing more is kept, and this daemon's own rows are read back
+  and published by id until none is left. Only then is memory used again. What it holds when it is full is older than
+  what it has no room for, and is published first; after a failure it is dropped.
 
 Rows of clients and of dead daemons are swept by one daemon at a time, by id, on the same channel.
 """
@@ -93,8 +94,9 @@ class Relay:
 
     def catch_up(self, reason: str) -> None:
         """Own rows lie in the outbox that memory does not hold: an answer was lost."""
-        if not self._behind:
+        if not self._behind or self._memory:
             self._fall_behind(reason)
+            self._memory.clear()
         self._wake()
 
     def holds(self, outbox_id: int) -> bool:
@@ -107,10 +109,10 @@ class Relay:
 
     async def run_once(self) -> float | None:
         """One batch. Raises UnavailableError; nothing is lost by it."""
-        if self._behind:
-            await self._catch_up()
-        elif self._memory:
+        if self._memory:
             await self._publish_memory()
+        elif self._behind:
+            await self._catch_up()
         if self._sweep_wanted:
             await self._sweep()
         if self._memory or self._behind:
@@ -126,6 +128,7 @@ class Relay:
             await self._publisher.publish(messages)
         except BaseException as error:
             self._fall_behind(str(error))
+            self._memory.clear()
             raise
         self.published += len(messages)
         for committed in batch:
@@ -239,7 +242,6 @@ class Relay:
         if not self._behind:
             log.warning("relay.fall_behind", reason=reason, facts_in_memory=self._memory.facts)
         self._behind = True
-        self._memory.clear()
 
 
 def _by_sequence(

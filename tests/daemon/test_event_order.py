@@ -75,10 +75,11 @@ async def _all_failed_twice(books: Books) -> bool:
     return bool(await books.value(query))
 
 
-async def test_a_daemon_whose_memory_is_always_full_tells_all_from_the_outbox(
-    daemons: Daemons, books: Books, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("most", [5, 60, 300])
+async def test_daemons_whose_memory_is_full_again_and_again_tell_all_from_it_and_from_the_outbox(
+    daemons: Daemons, books: Books, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    monkeypatch.setattr("jobservice.events.memory.FACTS_IN_MEMORY", 5)
+    monkeypatch.setattr("jobservice.events.memory.FACTS_IN_MEMORY", most)
     await daemons.start()
     await daemons.start()
 
