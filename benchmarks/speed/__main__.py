@@ -60,10 +60,10 @@ async def one_daemon(made: Installation, arguments: argparse.Namespace, figures:
         figures.add("client running", *await by_client(made, arguments.seconds / 2))
         await made.settle()
     await made.pause()
-    figures.add("sql", *await by_sql(made, arguments.seconds / 2))
-    async with daemons(made, run=False):
+    async with daemons(made, run=False):  # at rest: what comes before leaves the servers something to clear away
         figures.add("amqp", *await by_amqp(made, arguments.seconds / 2))
         figures.add("client", *await by_client(made, arguments.seconds / 2))
+    figures.add("sql", *await by_sql(made, arguments.seconds / 2))
 
 
 async def table(made: Installation, arguments: argparse.Namespace) -> Figures:
