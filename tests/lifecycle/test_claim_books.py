@@ -7,6 +7,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from claiming import ENTRIES, FINISH, SUBMIT, claim
 from databases import Connect
 from doors import eventually
 from factory import SETTLER, make_daemon, make_job, make_queue
@@ -18,20 +19,7 @@ from jobservice.lifecycle.commands import Commands
 from jobservice.lifecycle.limits import Limits
 from jobservice.lifecycle.upkeep import Upkeep
 
-SUBMIT = "SELECT job_id FROM jobservice.submit($1::text::jsonb)"
-FINISH = """UPDATE jobservice.job_info SET status = 'SUCCEEDED', start_date = claim_date, stop_date = clock_timestamp(),
-                   percent_completed = 100 WHERE id = ANY ($1::uuid[])"""
-ENTRIES = """SELECT sum(pg_stat_get_xact_tuples_returned(c.oid))::bigint FROM pg_class c
-             WHERE c.relnamespace = 'jobservice'::regnamespace AND c.relkind = 'i'"""
 ALL_ENDED = "SELECT pg_snapshot_xmin(pg_current_snapshot()) > $1::text::xid8"
-
-
-async def claim(
-    connection: asyncpg.Connection, daemon: UUID, slots: int, charges: dict[str, float] | None = None
-) -> list[UUID]:
-    claimer = Claimer(daemon_id=daemon, schema="jobservice", submissions_published=False)
-    found = await claimer.claim(connection, queue="default", slots=slots, skipped_classes=(), charges=charges or {})
-    return [job.card.job_id for job in found.jobs]
 
 
 async def submit(connection: asyncpg.Connection, tenant: str, jobs: int = 1, priority: int = 0) -> list[UUID]:

@@ -40,6 +40,13 @@ async def end(connection: asyncpg.Connection, daemon: UUID, writer: StatusWriter
         writer.finish(held_run(job_id, 1), Succeeded())
 
 
+async def until_ends_gather(connection: asyncpg.Connection, daemon: UUID, writer: StatusWriter) -> float:
+    """Single ends in a stream, until one waits; for how long."""
+    while not (wait := await writer.run_in_turn()):
+        await end(connection, daemon, writer)
+    return wait
+
+
 async def test_ends_that_come_now_and_then_are_written_at_once(
     connection: asyncpg.Connection, daemon: UUID, writer_of: Any, clock: Clock
 ) -> None:
@@ -58,10 +65,7 @@ async def test_single_ends_in_a_stream_gather_until_the_writer_may_go_on(
 ) -> None:
     writer, told = writer_of(daemon)
 
-    wait = None
-    while not wait:
-        await end(connection, daemon, writer)
-        wait = await writer.run_in_turn()
+    wait = await until_ends_gather(connection, daemon, writer)
     written = len(told.settled_runs)
     await end(connection, daemon, writer, 3)
     clock.now += wait
@@ -89,8 +93,7 @@ async def test_the_end_of_a_run_whose_key_others_wait_for_does_not_gather_and_ta
     connection: asyncpg.Connection, daemon: UUID, writer_of: Any, clock: Clock
 ) -> None:
     writer, told = writer_of(daemon)
-    while not await writer.run_in_turn():
-        await end(connection, daemon, writer)
+    await until_ends_gather(connection, daemon, writer)
     written = len(told.settled_runs)
     job_id = await make_job(connection, JobStatus.RUNNING, daemon=daemon)
 
@@ -104,8 +107,7 @@ async def test_many_ends_are_written_at_once_and_wake_the_writer_whatever_was_fl
     connection: asyncpg.Connection, daemon: UUID, writer_of: Any, clock: Clock
 ) -> None:
     writer, told = writer_of(daemon)
-    while not await writer.run_in_turn():
-        await end(connection, daemon, writer)
+    await until_ends_gather(connection, daemon, writer)
     before = len(told.settled_runs)
 
     await end(connection, daemon, writer, MANY)

@@ -6,29 +6,18 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+from claiming import ENTRIES, FINISH, SUBMIT, claim
 from databases import Connect
 from factory import make_daemon, make_job, make_queue
 from impatience import replace_claim
 
 from jobservice.domain.states import JobStatus
 from jobservice.leases.full_look import FullLook
-from jobservice.lifecycle.claim import Claimer
 from jobservice.store.daemons import Daemons
 
-SUBMIT = "SELECT job_id FROM jobservice.submit($1::text::jsonb)"
-FINISH = """UPDATE jobservice.job_info SET status = 'SUCCEEDED', start_date = claim_date, stop_date = clock_timestamp(),
-                   percent_completed = 100 WHERE id = ANY ($1::uuid[])"""
 IN_BOOKS = "SELECT array_agg(id ORDER BY id) FROM jobservice.live_in_books()"
 LIVE = "SELECT array_agg(id ORDER BY id) FROM jobservice.job_info WHERE status IN ('TO_BE_RUN', 'RUNNING')"
-ENTRIES = """SELECT sum(pg_stat_get_xact_tuples_returned(c.oid))::bigint FROM pg_class c
-             WHERE c.relnamespace = 'jobservice'::regnamespace AND c.relkind = 'i'"""
 DAEMONS = Daemons(schema="jobservice")
-
-
-async def claim(connection: asyncpg.Connection, daemon: UUID, slots: int, queue: str = "default") -> list[UUID]:
-    claimer = Claimer(daemon_id=daemon, schema="jobservice", submissions_published=False)
-    found = await claimer.claim(connection, queue=queue, slots=slots, skipped_classes=(), charges={})
-    return [job.card.job_id for job in found.jobs]
 
 
 async def submit(connection: asyncpg.Connection, jobs: int, queue: str = "default") -> None:
@@ -46,7 +35,7 @@ async def test_the_books_tell_all_that_claims_made_live_and_has_not_ended(
             await submit(connection, 40, queue)
         for n in range(6):
             first = await claim(connection, daemon, 4)
-            await claim(connection, daemon, 1, "other")
+            await claim(connection, daemon, 1, queue="other")
             await connection.execute(FINISH, first[: n % 4 + 1])  # of each claim some go on
             assert await connection.fetchval(IN_BOOKS) == await connection.fetchval(LIVE)
         bounds = await connection.fetchval("SELECT count(*) FROM jobservice.claim_bound WHERE live_before <> '{}'")
